@@ -12,14 +12,20 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes / 1e9:,.1f} GB"
 
 
-def num_text(count: int, noun: str) -> str:
-    """A number with its noun: 1 sample, 2,500 samples, 0 passes.
+# Verbs of messages that differ in the singular.
+_SINGULAR = {"are": "is", "were": "was", "have": "has"}
+
+
+def num_text(count: int, noun: str, verb: str = "") -> str:
+    """A number with its noun: 1 sample, 2,500 samples, 0 passes; with a verb, 1 sample is, 2 samples are.
 
     Args:
         count: The number.
         noun: The noun in the singular; words may stand before it.
+        verb: Follows in the form that fits: "are", "were" or "have".
     """
-    return f"{count:,} {noun if count == 1 else _plural(noun)}"
+    counted = f"{count:,} {noun if count == 1 else _plural(noun)}"
+    return f"{counted} {_SINGULAR[verb] if count == 1 else verb}" if verb else counted
 
 
 def _plural(noun: str) -> str:

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.text_files import read_text
 
 FIELDS = ("source", "target")
@@ -166,7 +167,7 @@ class Taxonomy:
             return self.labels.index(label)
         except ValueError:
             raise InputError(
-                f"label {label!r} is not in taxonomy {self.name!r} ({len(self)} labels,"
+                f"label {label!r} is not in taxonomy {self.name!r} ({num_text(len(self), 'label')},"
                 f" first ones: {', '.join(self.labels[:3])}); correct the label or choose another taxonomy"
             ) from None
 

@@ -54,6 +54,7 @@ from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import CorpusVersion, content_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 VERSION = 1
@@ -145,7 +146,8 @@ def distil(
         )
         _check_sample(sample)
         progress(
-            f"training on {len(sample.labels_N):,} documents of {len(np.unique(sample.labels_N))} labels"
+            f"training on {num_text(len(sample.labels_N), 'document')} of "
+            f"{num_text(len(np.unique(sample.labels_N)), 'label')}"
         )
         model, temperature = train_student(
             sample, taxonomy=taxonomy, counts=label_counts(corpora, taxonomy), settings=settings
@@ -290,9 +292,9 @@ def _check_sample(sample: LabelledSample) -> None:
     labels = len(np.unique(sample.labels_N))
     if len(sample.labels_N) < FEWEST_DOCUMENTS or labels < 2:
         raise InputError(
-            f"the corpora give only {len(sample.labels_N):,} documents with {labels} labels, expected at "
-            f"least {FEWEST_DOCUMENTS} documents with 2 labels; classify more documents, or raise "
-            "--documents-per-label"
+            f"the corpora give only {num_text(len(sample.labels_N), 'document')} with "
+            f"{num_text(labels, 'label')}, expected at least {FEWEST_DOCUMENTS} documents with 2 labels; "
+            "classify more documents, or raise --documents-per-label"
         )
 
 

@@ -16,6 +16,7 @@ from dmix.warehouse_schema.files.manifests import (
     content_digest,
     read_corpus_version,
 )
+from dmix.warehouse_schema.sizes import num_text
 
 
 def dataset_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator[Problem]:
@@ -53,15 +54,15 @@ def _stream_problems(
             warehouse,
             "count",
             path,
-            f"the shards contain {samples:,} samples, but the manifest says {stream.samples:,}",
+            f"the shards contain {num_text(samples, 'sample')}, but the manifest says {stream.samples:,}",
         )
     if stream.tokens != stream.samples * manifest.seq_len or stream.tail_tokens >= manifest.seq_len:
         yield problem_at(
             warehouse,
             "count",
             path,
-            f"{stream.tokens:,} tokens and {stream.tail_tokens:,} left-over tokens do not agree with "
-            f"{stream.samples:,} samples of {manifest.seq_len:,} tokens",
+            f"{num_text(stream.tokens, 'token')} and {num_text(stream.tail_tokens, 'left-over token')} do "
+            f"not agree with {num_text(stream.samples, 'sample')} of {num_text(manifest.seq_len, 'token')}",
         )
     index, shard_format = path / INDEX, shard_format_of(manifest)
     expected = shard_format.index_bytes(shards) if shards and shard_format else None
@@ -90,5 +91,6 @@ def origin_problems(warehouse: Warehouse, manifest: DatasetManifest) -> Iterator
     for stream in manifest.streams:
         found = documents.get((stream.field, stream.domain), 0)
         if stream.documents > found or (not screened and stream.documents != found):
-            detail = f"{stream.path} has {stream.documents:,} documents, but the corpora have {found:,}"
+            has = num_text(stream.documents, "document")
+            detail = f"{stream.path} has {has}, but the corpora have {found:,}"
             yield problem_at(warehouse, "count", path, detail)

@@ -24,6 +24,7 @@ from dmix.warehouse_schema.files.manifests import (
 )
 from dmix.warehouse_schema.files.names import plain_name
 from dmix.warehouse_schema.files.storage import Place, open_place, parquet_input, read_errors
+from dmix.warehouse_schema.sizes import num_text
 
 _CHUNK_BYTES = 4 << 20
 INDEX = "index.json"
@@ -198,7 +199,10 @@ def file_problems(warehouse: Warehouse, file: ExpectedFile) -> Iterator[Problem]
         return
     if size_bytes != file.size_bytes:
         yield problem_at(
-            warehouse, "size", file.path, f"{size_bytes:,} bytes, but the manifest says {file.size_bytes:,}"
+            warehouse,
+            "size",
+            file.path,
+            f"{num_text(size_bytes, 'byte')}, but the manifest says {file.size_bytes:,}",
         )
     elif digest.hexdigest() != file.sha256:
         yield problem_at(
@@ -214,9 +218,9 @@ def file_problems(warehouse: Warehouse, file: ExpectedFile) -> Iterator[Problem]
     if file.rows is not None:
         rows = _parquet_rows(file.path)
         if rows != file.rows:
-            found = "no readable Parquet" if rows is None else f"{rows:,} rows"
+            found = "no readable Parquet" if rows is None else num_text(rows, "row")
             yield problem_at(
-                warehouse, "count", file.path, f"{found}, but the manifest says {file.rows:,} rows"
+                warehouse, "count", file.path, f"{found}, but the manifest says {num_text(file.rows, 'row')}"
             )
 
 

@@ -35,7 +35,7 @@ from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import top_links
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def verify_warehouse(
         problems += dataset_problems(warehouse, manifest)
     files = list({file.path: file for file in files}.values())
     size_bytes = sum(file.size_bytes for file in files)
-    progress(f"reading {len(files):,} files, {size_text(size_bytes)}")
+    progress(f"reading {num_text(len(files), 'file')}, {size_text(size_bytes)}")
     with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(lambda file: list(file_problems(warehouse, file)), files):
             problems += found

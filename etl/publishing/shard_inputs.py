@@ -23,6 +23,7 @@ from dmix.warehouse_schema.files.manifests import CorpusVersion
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, is_url, parquet_input, read_errors, size_of
 from dmix.warehouse_schema.light_arrow import compute
+from dmix.warehouse_schema.sizes import num_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ def check_label_files(warehouse: Warehouse, corpora: Sequence[CorpusVersion]) ->
                 )
             if found != size_bytes:
                 raise _damaged(
-                    str(path), f"the file has {found:,} bytes, but the manifest says {size_bytes:,}"
+                    str(path), f"the file has {num_text(found, 'byte')}, but the manifest says {size_bytes:,}"
                 )
 
 

@@ -17,6 +17,7 @@ from dmix.etl.spark.outcomes import WORKER_DIED
 from dmix.warehouse_schema import errors
 from dmix.warehouse_schema.errors import ClusterError
 from dmix.warehouse_schema.progress import Progress, during
+from dmix.warehouse_schema.sizes import num_text
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ def run_tasks(
     if not items:
         return []
     runner = as_executor(executor)
-    with during(lambda: f"{runner.completed():,} of {len(items):,} tasks are done"):
+    with during(lambda: f"{runner.completed():,} of {num_text(len(items), 'task', 'are')} done"):
         found = runner.run(task, items, size_bytes=size_bytes)
     values = []
     for item, one in zip(items, found, strict=True):

@@ -26,6 +26,7 @@ from torch import Tensor
 from dmix.etl.synthetic.source_models import SourceModel
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -124,7 +125,7 @@ def generate_block(
     started = time.perf_counter()
     with torch.inference_mode():
         for place in range(cap):
-            doing(f"token {place + 1} of at most {cap} in {len(alive_R)} documents")
+            doing(f"token {place + 1} of at most {cap} in {num_text(len(alive_R), 'document')}")
             output = network(input_ids=inputs_R1, past_key_values=cache, use_cache=True)
             cache = _cache_of(output, model)
             passes, rows = passes + 1, rows + len(alive_R)

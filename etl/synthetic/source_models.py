@@ -25,6 +25,7 @@ from dmix.warehouse_schema.files.weights import (
     check_model_files,
     damaged_weights,
 )
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     import torch
@@ -316,8 +317,8 @@ def _length_cap(name: str, config: "PretrainedConfig", wanted: int | None) -> in
         return min(MOST_TOKENS, room or MOST_TOKENS)
     if room is not None and wanted > room:
         raise InputError(
-            f"max_tokens is {wanted}, but model {name!r} has room for only {room} tokens after the "
-            f"first; use --max-tokens {room}"
+            f"max_tokens is {wanted}, but model {name!r} has room for only {num_text(room, 'token')} after "
+            f"the first; use --max-tokens {room}"
         )
     return wanted
 

@@ -41,6 +41,7 @@ from dmix.warehouse_schema.files.layout import publish_json, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 """Runs a task for every item: `functools.partial(run_tasks, spark)`, or `run_here`."""
@@ -217,7 +218,7 @@ def _write_budget(plan: SynthesisPlan, *, run: Runner, progress: Progress) -> tu
         wave = range(number, number + _blocks_to_go(plan, number=number, tokens=tokens))
         more, count = write_missing(wave, waiting, staged, run=run, progress=progress)
         cost, made = total_cost([asdict(cost), asdict(more)]), made + count
-        progress(f"{tokens:,} of {plan.tokens:,} tokens")
+        progress(f"{tokens:,} of {num_text(plan.tokens, 'token')}")
     with storage_errors(str(waiting)):
         shutil.rmtree(waiting, ignore_errors=True)
     return cost, made, range(number)
@@ -249,7 +250,10 @@ def write_missing(
     """
     missing = sorted(set(numbers) - set(finished_blocks(folder)))
     if missing:
-        progress(f"writing {len(missing)} blocks of {job.settings.block_documents} documents")
+        progress(
+            f"writing {num_text(len(missing), 'block')} of "
+            f"{num_text(job.settings.block_documents, 'document')}"
+        )
     cost = total_cost(run(functools.partial(write_generated_block, job=job), missing))
     if not set(missing) <= set(finished_blocks(folder)):
         raise InputError(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -307,8 +308,8 @@ def tokenizers_engine(encoder: str) -> EncodeBatch:
                 raise
             # the Rust side raises bare Exception, as where an unknown token is not in the vocabulary
             raise InputError(
-                f"the tokenizer cannot encode a text of {len(text)} characters ({error}); correct its "
-                "tokenizer.json, or give another tokenizer"
+                f"the tokenizer cannot encode a text of {num_text(len(text), 'character')} ({error}); "
+                "correct its tokenizer.json, or give another tokenizer"
             ) from None
 
     def encode(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import from_home, refuse_links
 from dmix.warehouse_schema.files.weights import check_model_files, stored_weights
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.text_files import read_json_object
 
 _OF_SETS = "dmix-set-agent"  # `SetAgentConfig.model_type`
@@ -104,7 +105,7 @@ def check_labels(labels: Sequence[str], *, wanted: Sequence[str], agent: str) ->
     """Raises `InputError` unless an agent of fixed labels has those of a dataset."""
     if tuple(labels) != tuple(wanted):
         raise InputError(
-            f"agent {agent!r} has {len(labels)} labels ({', '.join(labels[:3])}, …), but the dataset has "
-            f"{len(wanted)} ({', '.join(wanted[:3])}, …). Train an agent on a set of this dataset. For an "
-            "agent that works with any domains, use 'dmix agent sft --architecture set'"
+            f"agent {agent!r} has {num_text(len(labels), 'label')} ({', '.join(labels[:3])}, …), but the "
+            f"dataset has {len(wanted)} ({', '.join(wanted[:3])}, …). Train an agent on a set of this "
+            "dataset. For an agent that works with any domains, use 'dmix agent sft --architecture set'"
         )

@@ -12,6 +12,7 @@ from dmix.mixing.agent.folders import agent_folder, check_free
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_folder, write_errors
 from dmix.warehouse_schema.files.weights import check_model_files, damaged_weights
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.text_files import read_json_object
 
 
@@ -95,7 +96,7 @@ def _model_card(agent: Agent, name: str, notes: Sequence[str]) -> str:
         f"- Trained at {config.trained_at} on the set `{config.set_name}`, preset `{config.preset}`.",
         (
             f"- {config.parameters:,} parameters, {_domains(config)}; reads at most the last "
-            f"{config.context} steps."
+            f"{num_text(config.context, 'step')}."
         ),
         f"- Objectives that the agent reads: {_objectives(config)}.",
         "",

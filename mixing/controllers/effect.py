@@ -26,6 +26,7 @@ from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.objectives import Environment, changed_names
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 TAUGHT = BeliefSettings(scale=0.42, direction=0.92, noise=0.35, saturation=3.0)
 """What the fitting worlds taught (`benchmarks/quality/worlds/priors.json`); the gain of natural mixing
@@ -95,9 +96,10 @@ class EffectController:
                 "--environment FILE' with the environment file of the run"
             )
         if len(history.space) != len(self._prediction.natural_N):
+            covered = num_text(len(self._prediction.natural_N), "domain")
             raise InputError(
-                f"the effects cover {len(self._prediction.natural_N)} domains, but the run has"
-                f" {len(history.space)}; run 'dmix mix probe' on its dataset"
+                f"the effects cover {covered}, but the run has {len(history.space)}; run 'dmix mix probe' "
+                "on its dataset"
             )
 
 

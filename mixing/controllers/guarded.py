@@ -16,6 +16,7 @@ from dmix.mixing.trajectories.guard import GuardLimits, alarms, farm_limits, gua
 from dmix.mixing.trajectories.store import read_fitting_set, read_trajectories
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 DEFAULT_QUANTILE = 0.99
 
@@ -44,8 +45,8 @@ class GuardedController:
         """
         if len(self._limits.floors_N) != len(history.space):
             raise InputError(
-                f"the guard limits are for {len(self._limits.floors_N)} domains, but the run has "
-                f"{len(history.space)}; use a set of the same dataset for --guard"
+                f"the guard limits are for {num_text(len(self._limits.floors_N), 'domain')}, but the run "
+                f"has {len(history.space)}; use a set of the same dataset for --guard"
             )
         proposal = self._controller.propose(history)
         if not isinstance(proposal, Proposal):
@@ -67,7 +68,7 @@ class GuardedController:
                 ControllerEvent(
                     kind="guard",
                     detail=f"the guard rails moved {moved * history.step_samples:.2f} of "
-                    f"{history.step_samples} samples to other domains",
+                    f"{num_text(history.step_samples, 'sample')} to other domains",
                 )
             )
         return dataclasses.replace(

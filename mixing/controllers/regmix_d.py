@@ -18,6 +18,7 @@ from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import masked_mixture
 from dmix.mixing.trajectories.store import read_fitting_set
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 # A step's decision should not take longer than a second: trees judge some 20,000 mixtures in it.
 _CANDIDATES = 10_000
@@ -60,7 +61,8 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
     features_RX, changes_R1 = load_farm_runs(warehouse, argument).changes()
 
     def fit(progress: Callable[[str], None]) -> list[str]:
-        progress(f"regmix-d: fitting boosted trees to {len(features_RX)} steps of set {argument}")
+        steps = num_text(len(features_RX), "step")
+        progress(f"regmix-d: fitting boosted trees to {steps} of set {argument}")
         return fit_boosted_trees(features_RX, changes_R1).to_text()
 
     return PlannedFit(

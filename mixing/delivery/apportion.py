@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import Vector
+from dmix.warehouse_schema.sizes import num_text
 
 
 def apportion(quota_N: Vector, *, total: int, limit_N: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -32,7 +33,9 @@ def apportion(quota_N: Vector, *, total: int, limit_N: NDArray[np.int64]) -> NDA
         ValueError: If the limits sum to less than `total`.
     """
     if limit_N.sum() < total:
-        raise ValueError(f"{total} samples were requested, but only {limit_N.sum()} are available")
+        raise ValueError(
+            f"{num_text(total, 'sample', 'were')} requested, but only {limit_N.sum()} are available"
+        )
     level = _level(quota_N, total=total, limit_N=limit_N)
     # Everything worth `level + 2` or more is taken for certain, also if rounding moved the level.
     sure_N = np.clip(np.floor(quota_N - level) - 1, 0, limit_N)

@@ -29,6 +29,7 @@ from dmix.warehouse_schema.errors import InputError, StorageError, VerificationE
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.processes import obey_parent, start_tracker, starting_workers
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,8 @@ class MixedDataset(Dataset):
         """
         index = operator.index(index)  # 1.5 and "1" are no ids
         if not 0 <= index < self._samples:
-            raise NoSuchSampleError(f"sample {index} does not exist: the dataset has {self._samples} samples")
+            samples = num_text(self._samples, "sample")
+            raise NoSuchSampleError(f"sample {index} does not exist: the dataset has {samples}")
         self._check(index, index)
         shard = bisect_right(self._begins, index) - 1
         tokens = self._read(shard, index - self._begins[shard])
@@ -216,7 +218,8 @@ class MixedDataset(Dataset):
             raise InputError("the dataset is closed; open the dataset again to read from it")
         if not 0 <= least <= most < self._samples:
             raise InputError(
-                f"sample ids {least} to {most} were requested, but the dataset has {self._samples} samples"
+                f"sample ids {least} to {most} were requested, but the dataset has "
+                f"{num_text(self._samples, 'sample')}"
             )
 
     def _check_against_manifest(self, where: str) -> None:
@@ -225,8 +228,9 @@ class MixedDataset(Dataset):
         if not np.array_equal(stated, self._streaming.samples_per_shard):
             raise VerificationError(
                 f"the streams of dataset {self.manifest.dataset} in {where} have "
-                f"{self._streaming.num_samples} samples in {self._streaming.num_shards} shards, but the "
-                f"manifest says {stated.sum()} in {len(stated)}; run 'dmix etl verify'"
+                f"{num_text(self._streaming.num_samples, 'sample')} in "
+                f"{num_text(self._streaming.num_shards, 'shard')}, but the manifest says {stated.sum()} in "
+                f"{len(stated)}; run 'dmix etl verify'"
             )
         wanted = (np.dtype(self.manifest.token_dtype).newbyteorder("<"), self.manifest.seq_len)
         for layout in self._fixed:
@@ -372,7 +376,7 @@ class StepBatchSampler(DistributedSampler):
         batches = len(plan.ids) // self.settings.batch_size
         if len(plan.ids) % self.settings.batch_size or not 0 <= first_batch <= batches:
             raise InputError(
-                f"step {plan.step} has {len(plan.ids)} samples, {batches} batches of"
+                f"step {plan.step} has {num_text(len(plan.ids), 'sample')}, {num_text(batches, 'batch')} of"
                 f" {self.settings.batch_size}, so it has no batch {first_batch}; plan it with the"
                 " settings of the sampler"
             )

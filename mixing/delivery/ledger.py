@@ -17,6 +17,7 @@ from dmix.mixing.delivery.digest import Ids, StepDigest, merge_ranks, step_diges
 from dmix.mixing.delivery.step_plan import StepPlan
 from dmix.mixing.space.plain_values import counts_of, floats_of
 from dmix.warehouse_schema.errors import VerificationError
+from dmix.warehouse_schema.sizes import num_text
 
 
 @dataclass
@@ -79,9 +80,9 @@ class StepLedger:
         digest = self.digest.hexdigest()
         if digest != step_digest(plan.ids) or not np.array_equal(self.samples_N, plan.counts_N):
             raise VerificationError(
-                f"step {plan.step} used {self.digest.consumed} samples, but not the {len(plan.ids)} "
-                "planned samples in order; stop the run, check the data with 'dmix etl verify', and "
-                "resume from the last checkpoint"
+                f"step {plan.step} used {num_text(self.digest.consumed, 'sample')}, but not the "
+                f"{num_text(len(plan.ids), 'planned sample')} in order; stop the run, check the data with "
+                "'dmix etl verify', and resume from the last checkpoint"
             )
         return digest
 

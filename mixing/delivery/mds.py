@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import VerificationError
+from dmix.warehouse_schema.sizes import num_text
 
 TOKEN_COLUMN = "tokens"
 
@@ -49,8 +50,9 @@ def map_tokens(path: Path, *, samples: int, dtype: np.dtype, length: int) -> NDA
     whole = len(head) == 2 and len(end) == 1 and head[0] == samples and end[0] == size_bytes
     if not whole or end[0] - head[1] != samples * row_bytes:
         raise VerificationError(
-            f"{path} ({size_bytes} bytes) is too small for {samples} samples of {row_bytes} bytes, as "
-            "its index says; run 'dmix etl verify' and make the dataset again, or empty the cache folder"
+            f"{path} ({num_text(size_bytes, 'byte')}) is too small for {num_text(samples, 'sample')} of "
+            f"{num_text(row_bytes, 'byte')}, as its index says; run 'dmix etl verify' and make the dataset "
+            "again, or empty the cache folder"
         )
     mapped = np.memmap(path, dtype, mode="r", offset=int(head[1]), shape=(samples, length))
     return mapped.view(np.ndarray)  # the class of maps makes taking a row several times slower

@@ -19,6 +19,7 @@ from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.plain_values import count_of, counts_of, floats_of
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.sizes import num_text
 
 __all__ = [
     "MixerState",
@@ -184,8 +185,8 @@ def plan_step(
     total = step_total(remaining_N, settings=settings)
     if total == 0:
         raise InputError(
-            f"step {state.step + 1} has only {remaining_N.sum()} samples left, fewer than a batch of "
-            f"{settings.batch_size}; end the run after its last planned step"
+            f"step {state.step + 1} has only {num_text(int(remaining_N.sum()), 'sample')} left, fewer than a "
+            f"batch of {settings.batch_size}; end the run after its last planned step"
         )
     allocation = allocate(
         mixture_N,
@@ -227,8 +228,8 @@ def remaining_samples(state: MixerState, *, streams: StreamSizes, settings: Plan
     """
     if len(state.cursor_N) != len(streams):
         raise InputError(
-            f"the state has {len(state.cursor_N)} domains, but the streams have {len(streams)}; resume "
-            "with the first dataset of the run"
+            f"the state has {num_text(len(state.cursor_N), 'domain')}, but the streams have "
+            f"{len(streams)}; resume with the first dataset of the run"
         )
     if ((state.cursor_N > 0) & (state.cursor_N >= streams.samples_N)).any():
         raise InputError(
@@ -259,8 +260,8 @@ def check_state(state: MixerState, *, streams: StreamSizes, settings: PlanSettin
     shorter = full - settings.step_samples < drawn < full and drawn % settings.batch_size == 0
     if drawn != full and not (shorter and step_total(remaining_N, settings=settings) == 0):
         raise InputError(
-            f"the state has used {drawn} samples in {state.step} steps of {settings.step_samples}; resume "
-            "from an earlier one"
+            f"the state has used {num_text(drawn, 'sample')} in {num_text(state.step, 'step')} of "
+            f"{settings.step_samples}; resume from an earlier one"
         )
 
 
@@ -276,7 +277,7 @@ def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: Pla
     if not left_N.any():
         return "the run has drawn every sample"
     if state.step >= steps:
-        why = f"all {steps} steps are done"
+        why = "the only step is done" if steps == 1 else f"all {num_text(steps, 'step')} are done"
     elif step_total(left_N, settings=settings) == 0:
         why = f"the remaining samples are too few for a batch of {settings.batch_size}"
     else:
@@ -288,8 +289,10 @@ def ending(state: MixerState, *, steps: int, streams: StreamSizes, settings: Pla
         drawn_N = drawn_samples(state, streams)
         target = int(drawn_N[streams.target_N].sum())
         source = int(drawn_N.sum()) - target
-        return f"{why}; drawn: {source:,} source samples and {target:,} target samples"
-    return f"{why}; not drawn: {source:,} source samples and {target:,} target samples"
+        why += "; drawn: "
+    else:
+        why += "; not drawn: "
+    return f"{why}{num_text(source, 'source sample')} and {num_text(target, 'target sample')}"
 
 
 def check_settings(
@@ -314,8 +317,8 @@ def check_settings(
         )
     if streams is not None and settings.passes * streams.samples_N.sum() < batch:
         raise InputError(
-            f"the domains have {streams.samples_N.sum()} samples, fewer than one batch of {batch};"
-            " lower --batch-size or add text"
+            f"the domains have {num_text(int(streams.samples_N.sum()), 'sample')}, fewer than one batch of "
+            f"{batch}; lower --batch-size or add text"
         )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Counts = NDArray[np.int64]
@@ -38,7 +39,8 @@ class StreamSizes:
         size = len(self.shard_samples)
         if len(self.target_N) != size:
             raise InputError(
-                f"got shards of {size} domains, but fields of {len(self.target_N)}; give both for each domain"
+                f"got shards of {num_text(size, 'domain')}, but fields of {len(self.target_N)}; give both "
+                "for each domain"
             )
         if any((shards <= 0).any() for shards in self.shard_samples):
             raise InputError("a shard has no samples; leave this shard out of the sizes")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import Array, Vector
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 ESTIMATORS = ("counts", "gradient", "probe")
 
@@ -64,7 +65,8 @@ class Effects:
         if self.effect_ND.shape != shape:
             raise InputError(f"effects have shape {self.effect_ND.shape}, expected {shape}")
         if len(self.errors) != shape[1] or any(error.shape[1] != shape[0] for error in self.errors):
-            raise InputError(f"effects need an error matrix with {shape[0]} columns for each objective")
+            columns = num_text(shape[0], "column")
+            raise InputError(f"effects need an error matrix with {columns} for each objective")
         if not np.isfinite(self.effect_ND).all():
             raise InputError("an effect is not finite; measure its objective again")
 

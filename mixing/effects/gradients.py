@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dmix.mixing.effects.effects import centred
 from dmix.mixing.space.domains import Vector
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 Array = NDArray[np.float64]
 
@@ -70,8 +71,8 @@ def gradient_budget(
     samples = int((tokens - spent) / seq_len / (domains + 1))
     if samples < 2 or (items is not None and items < 2):
         raise InputError(
-            f"{tokens:,.0f} tokens of gradients are too few for {domains} domains and"
-            f" {len(items_D)} objectives; {fix}"
+            f"{num_text(round(tokens), 'token')} of gradients are too few for {num_text(domains, 'domain')} "
+            f"and {num_text(len(items_D), 'objective')}; {fix}"
         )
     batches = min(4, samples)
     each = min(64, samples // batches)

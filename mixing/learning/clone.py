@@ -30,6 +30,7 @@ from dmix.mixing.offline.episodes import Episodes
 from dmix.mixing.offline.farm import config_of_farm, load_farm
 from dmix.mixing.offline.sft_examples import Example
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ def train_clone(
     farm = load_farm(warehouse, set_name, preset=settings.preset)
     agent = seeded_agent(config_of_farm(farm, settings=settings), seed=settings.seed)
     assert isinstance(agent, MixingAgent), "clones have the paper's architecture"
-    progress(f"{len(farm.episodes)} trajectories with feedback, {agent.num_parameters():,} parameters")
+    episodes = num_text(len(farm.episodes), "trajectory")
+    progress(f"{episodes} with feedback, {num_text(agent.num_parameters(), 'parameter')}")
     summary = clone(agent, farm.episodes, settings=settings, progress=progress)
     publish_agent(
         warehouse, agent=agent, name=agent_name, stage="clone", notes=_notes(summary), overwrite=overwrite
@@ -160,8 +162,8 @@ def _fit_conditioned(
 
 def _notes(summary: CloneSummary) -> list[str]:
     notes = [
-        f"The agent imitates {summary.trajectories} trajectories of a farm (Eq. 4). Their final utility "
-        f"is at least {summary.lowest_utility:.3f}, and {summary.mean_utility:.3f} on average."
+        f"The agent imitates {num_text(summary.trajectories, 'trajectory')} of a farm (Eq. 4). Their final "
+        f"utility is at least {summary.lowest_utility:.3f}, and {summary.mean_utility:.3f} on average."
     ]
     if summary.aimed_utility is not None:
         notes.append(

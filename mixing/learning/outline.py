@@ -21,6 +21,7 @@ from dmix.mixing.offline.sft_examples import SftDataset, load_sft_dataset
 from dmix.mixing.offline.stored import StoredFarm, read_farm
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 
 class AgentConfig(Protocol):
@@ -241,8 +242,8 @@ def check_subject(
     fixed = config.fixed_space
     if fixed and tuple(config.labels) != tuple(labels):
         raise InputError(
-            f"agent {agent_name!r} has {len(config.labels)} labels, but set {set_name!r} has "
-            f"{len(labels)} other labels; choose a set with the labels of the agent"
+            f"agent {agent_name!r} has {num_text(len(config.labels), 'label')}, but set {set_name!r} has "
+            f"{num_text(len(labels), 'other label')}; choose a set with the labels of the agent"
         )
     # A set agent reads any objectives, but one that was trained without feedback reads none in runs.
     if tuple(config.objectives) != tuple(objectives) and (fixed or not config.objectives):

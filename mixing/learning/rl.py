@@ -29,6 +29,7 @@ from dmix.mixing.offline.farm import Farm, config_of_farm, load_farm
 from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.world_model.learned_simulator import LearnedSimulator, SimulatorSettings, fit_simulator
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ def train_rl(
     """
     check_free(warehouse, name=agent_name, overwrite=overwrite)
     farm, first, settings = prepare(warehouse, set_name=set_name, settings=settings, start=start)
-    progress(f"{len(farm.episodes)} trajectories with feedback, {first.num_parameters():,} parameters")
+    episodes = num_text(len(farm.episodes), "trajectory")
+    progress(f"{episodes} with feedback, {num_text(first.num_parameters(), 'parameter')}")
     task, *resampled = tasks_of(farm, settings=settings, progress=progress)
     if start is None and settings.views:
         clone_augmented(first, (task, *resampled), settings=settings, progress=progress)
@@ -272,9 +274,10 @@ def _publish(
 ) -> None:
     result.agent.config.rl = {**asdict(settings), **asdict(summary)}
     notes = [
-        f"dmix trained the agent by conservative Q-learning (Eq. 5-7) on {summary.trajectories} "
-        f"trajectories with feedback. The actor started from: {summary.start}.",
-        f"{summary.updates} updates, conservative weight {settings.conservative_weight:g},"
+        "dmix trained the agent by conservative Q-learning (Eq. 5-7) on "
+        f"{num_text(summary.trajectories, 'trajectory')} with feedback. The actor started from: "
+        f"{summary.start}.",
+        f"{num_text(summary.updates, 'update')}, conservative weight {settings.conservative_weight:g},"
         f" discount {settings.discount:g}, {settings.critics} critics.",
         f"The critics learned the farm's returns G as {summary.reward_scale:.4g} * G"
         f" + {summary.reward_shift:.4g}.",

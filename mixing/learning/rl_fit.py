@@ -31,6 +31,7 @@ from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.weights import readable
 from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,8 @@ def fit_cql(
     """
     if episodes.valid_mask_ET.shape[1] > agent.config.context:
         raise InputError(
-            f"the longest trajectory has {episodes.valid_mask_ET.shape[1]} steps, but the agent reads "
-            f"only {agent.config.context}; train the agent with a longer --context"
+            f"the longest trajectory has {num_text(episodes.valid_mask_ET.shape[1], 'step')}, but the agent "
+            f"reads only {agent.config.context}; train the agent with a longer --context"
         )
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)

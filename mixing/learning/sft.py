@@ -31,6 +31,7 @@ from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.sizes import num_text
 
 __all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_sft_datasets", "squared_error", "train_sft"]
 
@@ -93,7 +94,7 @@ def train_sft(
     datasets = load_sft_datasets(warehouse, set_names=names, settings=settings)
     agent = _new_agent(datasets, set_names=names, settings=settings)
     examples = sum(len(dataset.examples) for dataset in datasets)
-    progress(f"{examples} trajectories, {agent.num_parameters():,} parameters")
+    progress(f"{num_text(examples, 'trajectory')}, {num_text(agent.num_parameters(), 'parameter')}")
     result = dataclasses.replace(
         fit_sets(agent, datasets, settings=settings, progress=progress),
         trajectories=examples,
@@ -247,8 +248,8 @@ def _card_notes(result: SftResult) -> list[str]:
     if result.held_out_losses:
         losses += f", {result.held_out_losses[result.best_epoch - 1]:.5f} held out"
     notes = [
-        f"dmix trained the agent (Eq. 4) on {result.trajectories} trajectories, {result.with_feedback} "
-        "of them with feedback.",
+        f"dmix trained the agent (Eq. 4) on {num_text(result.trajectories, 'trajectory')}, "
+        f"{result.with_feedback} of them with feedback.",
         f"{losses}.",
     ]
     if not result.with_feedback:

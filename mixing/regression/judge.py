@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from dmix.mixing.regression.regressors import regressor
 from dmix.mixing.regression.tables import RunTable
 from dmix.mixing.space.domains import Array
+from dmix.warehouse_schema.sizes import num_text
 
 
 def judge(
@@ -42,7 +43,8 @@ def judge(
         "seconds": round(time.perf_counter() - began, 2),
         "processor_seconds": round(time.process_time() - worked, 2),
     }
-    progress(f"{name}: fitted on {len(train.values_RV)} runs of {train.size} in {seconds['seconds']:.1f} s")
+    runs = num_text(len(train.values_RV), "run")
+    progress(f"{name}: fitted on {runs} of {train.size} in {seconds['seconds']:.1f} s")
     judged = {}
     for test in tests:
         began = time.perf_counter()

@@ -14,6 +14,7 @@ import numpy as np
 from dmix.mixing.space.domains import Array
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.names import from_home
+from dmix.warehouse_schema.sizes import num_text
 
 _MIXTURES, _LOSSES, _INDEX = "mixture", "pile_loss", "index"
 # Shares are printed with three decimals, so that 17 of them sum to 1 within this.
@@ -169,7 +170,9 @@ def checked_runs(mixtures_RN: Array, values_RV: Array) -> tuple[Array, Array]:
             "domains) and (runs, values) of the same runs"
         )
     if len(mixtures_RN) < 2:
-        raise InputError(f"{len(mixtures_RN)} runs are too few to fit a regressor; give at least 2")
+        raise InputError(
+            f"{num_text(len(mixtures_RN), 'run', 'are')} too few to fit a regressor; give at least 2"
+        )
     if not (np.isfinite(mixtures_RN).all() and np.isfinite(values_RV).all()):
         raise InputError("a mixture or a value is not finite; leave this run out")
     return mixtures_RN, values_RV

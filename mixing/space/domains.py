@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Array = NDArray[np.float64]
@@ -45,8 +46,8 @@ class DomainSpace:
     def __post_init__(self) -> None:
         if self.samples_N.shape != (2 * len(self.labels),):
             raise InputError(
-                f"{self.samples_N.shape[0]} sample counts for {len(self.labels)} labels,"
-                " expected two per label"
+                f"{num_text(self.samples_N.shape[0], 'sample count')} for "
+                f"{num_text(len(self.labels), 'label')}, expected two per label"
             )
         if not self.samples_N.any():
             raise InputError("no domain has a single sample; add text or shorten --seq-len")

@@ -25,6 +25,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.weights import readable
+from dmix.warehouse_schema.sizes import num_text
 
 _SCHEMA = pa.schema(
     [
@@ -156,7 +157,7 @@ def read_trained(warehouse: Warehouse, set_name: str, feedback: Feedback) -> lis
         if planned_TN is not None and planned_TN.shape[1] != trajectory.mixtures_TN.shape[1]:
             path = feedback_file(warehouse, set_name, trajectory.trajectory_id)
             raise InputError(
-                f"{path} has mixtures of {planned_TN.shape[1]} domains, but the set has "
+                f"{path} has mixtures of {num_text(planned_TN.shape[1], 'domain')}, but the set has "
                 f"{trajectory.mixtures_TN.shape[1]}; delete it and run 'dmix mix collect' again"
             )
         if planned_TN is not None and len(planned_TN) == len(trajectory.mixtures_TN):
@@ -186,8 +187,8 @@ def farm_scales(scores: Iterable[NDArray[np.float64]], *, objectives: Sequence[s
         scales_D[index] = finite.std() if len(finite) else 0.0
         if scales_D[index] == 0:
             raise InputError(
-                f"objective {name!r} has {len(finite)} scores in the farm, and all are equal; add more "
-                f"trajectories, or give a scale for {name!r} in the environment file"
+                f"objective {name!r} has {num_text(len(finite), 'score')} in the farm, and all are equal; "
+                f"add more trajectories, or give a scale for {name!r} in the environment file"
             )
     return scales_D
 

@@ -15,6 +15,7 @@ from dmix.mixing.space.history import History
 from dmix.mixing.space.simplex import clipped, effective_number, kl, total_variation
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 # Steps that the alarm for oscillation looks back on.
 OSCILLATION_WINDOW = 6
@@ -98,8 +99,9 @@ def alarms(history: History, proposal_N: Vector, limits: GuardLimits) -> list[st
     moved = oscillation(mixtures_SN)
     if moved > limits.largest_oscillation:
         found.append(
-            f"oscillation: the mixtures moved {moved:.2f} back and forth in {OSCILLATION_WINDOW} steps; "
-            f"the maximum in the farm is {limits.largest_oscillation:.2f}"
+            f"oscillation: the mixtures moved {moved:.2f} back and forth in "
+            f"{num_text(OSCILLATION_WINDOW, 'step')}; the maximum in the farm is "
+            f"{limits.largest_oscillation:.2f}"
         )
     number = float(effective_number(proposal_N))
     if number < limits.least_effective_number:

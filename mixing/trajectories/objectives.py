@@ -25,7 +25,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.names import from_home, spelled_halves
 from dmix.warehouse_schema.settings import read_yaml, section_of_run, setting, settings_from
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 from dmix.warehouse_schema.text_files import parse_json
 
 # Of ten parts of a file (by hash of the item's id), the ones that a split holds: disjoint layers
@@ -339,7 +339,7 @@ def _continuation_item(record: dict[str, Any], where: str) -> Item:
     text = _text(record, "text", where).strip()
     if len(text) < 2:
         raise InputError(
-            f"{where}: 'text' has {len(text)} characters, expected two halves; remove the record"
+            f"{where}: 'text' has {num_text(len(text), 'character')}, expected two halves; remove the record"
         )
     return Item(str(record.get("id", where)), *split_text(text))
 

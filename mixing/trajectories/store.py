@@ -26,6 +26,7 @@ from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.weights import readable
+from dmix.warehouse_schema.sizes import num_text
 
 FORMAT = 1
 KINDS = ("inductive", "segments", "static")
@@ -258,8 +259,8 @@ def read_trajectories(warehouse: Warehouse, set_name: str) -> list[Trajectory]:
         found.append(read_trajectory(path))
         if found[-1].mixtures_TN.shape[1] != domains or found[-1].trajectory_id != path.stem:
             raise InputError(
-                f"{path} is no trajectory of this name in the {domains} domains of set {set_name!r}; delete "
-                "it and run 'dmix mix sample' again"
+                f"{path} is no trajectory of this name in the {num_text(domains, 'domain')} of set "
+                f"{set_name!r}; delete it and run 'dmix mix sample' again"
             )
     if not found:
         raise NotFoundError(

@@ -16,6 +16,7 @@ from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.evaluation.stored import Score
 from dmix.training.model.families import positions_of
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.sizes import num_text
 
 
 class Harness:
@@ -101,8 +102,8 @@ def check_item_task(
     """
     if few_shot >= len(task.records):
         raise InputError(
-            f"--few-shot is {few_shot}, but {task.name} has only {len(task.records) - 1} items besides "
-            f"the question; give at most {len(task.records) - 1}"
+            f"--few-shot is {few_shot}, but {task.name} has only {num_text(len(task.records) - 1, 'item')} "
+            f"besides the question; give at most {len(task.records) - 1}"
         )
     positions = positions_of(network.config)
     for number, record in enumerate(task.records, start=1):
@@ -110,9 +111,9 @@ def check_item_task(
             length = len(tokenizer.encode(answer, add_special_tokens=False))
             if positions is not None and length >= positions:
                 raise InputError(
-                    f"{task.name}, item {number}: the answer {answer[:40]!r} has {length} tokens, but "
-                    f"the context length of the model is {positions} tokens; shorten the answer or "
-                    "remove the item"
+                    f"{task.name}, item {number}: the answer {answer[:40]!r} has "
+                    f"{num_text(length, 'token')}, but the context length of the model is "
+                    f"{num_text(positions, 'token')}; shorten the answer or remove the item"
                 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from dmix.mixing.space.noise import beyond_noise
 from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.sizes import num_text
 
 # Words for a change beyond noise, a gain and a loss.
 _WORDS = {"target": ("learned", "worse"), "general": ("not forgotten", "forgotten")}
@@ -80,7 +81,7 @@ def change_of(before: Sequence[float], after: Sequence[float]) -> Change:
     """
     if len(before) != len(after):
         raise ValueError(
-            f"there were {len(before)} items before and {len(after)} after, expected the same items"
+            f"got {num_text(len(before), 'item')} before and {len(after)} after, expected the same items"
         )
     changes = np.subtract(after, before)
     error = float(changes.std(ddof=1) / np.sqrt(len(changes))) if len(changes) > 1 else None

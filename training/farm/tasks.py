@@ -17,6 +17,7 @@ from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.farm.proxy import use_one_thread
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -114,7 +115,7 @@ class FarmTasks:
             future = pool.submit(submit)
             try:
                 while not future.done():
-                    doing(f"{seen} of {sum(map(len, stacks))} proxies are done")
+                    doing(f"{seen} of {num_text(sum(map(len, stacks)), 'proxy', 'are')} done")
                     time.sleep(_POLL_SECONDS)
                     number = finished()
                     if number > seen:
@@ -126,7 +127,7 @@ class FarmTasks:
             failures = [message for stack in future.result() for message in stack]
         if failures:
             raise TrainingError(
-                f"{len(failures)} of {sum(map(len, stacks))} proxies failed. The first error: "
+                f"{len(failures)} of {num_text(sum(map(len, stacks)), 'proxy')} failed. The first error: "
                 f"{failures[0]}. dmix keeps finished trajectories; run the same command again for the "
                 "others"
             )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import check_attention, check_depth
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +81,7 @@ def check_fit(config: Any, manifest: DatasetManifest) -> None:
     positions = positions_of(config)
     if positions is not None and positions < manifest.seq_len:
         raise InputError(
-            f"the context length of the model is {positions} tokens, but a sample has "
+            f"the context length of the model is {num_text(positions, 'token')}, but a sample has "
             f"{manifest.seq_len}; make a dataset with a smaller --seq-len, or raise "
             "max_position_embeddings"
         )

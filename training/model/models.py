@@ -30,7 +30,7 @@ from dmix.warehouse_schema.files.weights import (
     damaged_weights,
 )
 from dmix.warehouse_schema.memory import free_memory
-from dmix.warehouse_schema.sizes import size_text
+from dmix.warehouse_schema.sizes import num_text, size_text
 
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
 # Regularisation that small models of one epoch do not want; a user's own value wins.
@@ -262,8 +262,8 @@ def load_network(name: str) -> PreTrainedModel:
     lacking = sorted(found["missing_keys"])
     if lacking:
         raise InputError(
-            f"checkpoint {name} has no values for {len(lacking)} weights, such as {lacking[0]}; restore "
-            "its files, or give the right config.json"
+            f"checkpoint {name} has no values for {num_text(len(lacking), 'weight')}, such as {lacking[0]}; "
+            "restore its files, or give the right config.json"
         )
     return network
 

@@ -25,6 +25,7 @@ from dmix.training.scoring.gradient_task import PASS_TOKENS, SKETCH, GradientTas
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.weights import readable
 from dmix.warehouse_schema.progress import counted
+from dmix.warehouse_schema.sizes import num_text
 
 
 def gradient_products(
@@ -73,14 +74,14 @@ def _products(
     for objective, of in zip(task.environment.objectives, items, strict=True):
         score_gradient(model, of[: budget.items], training=task.training)
         wanted.append(sketch(_taken(model, objective.name)))
-        progress(f"gradient of objective {objective.name}, {len(of[: budget.items])} items")
+        progress(f"gradient of objective {objective.name}, {num_text(len(of[: budget.items]), 'item')}")
     active = np.flatnonzero(space.active_N)
     found = []
     for done, index in enumerate(active, start=1):
         for ids in counted(_rows(task, int(index), budget), "gradient batch"):
             loss_gradient(model, ids, training=task.training)
             found.append(sketch(_taken(model, space.names[index][1])))
-        progress(f"gradients of {done} of {len(active)} domains")
+        progress(f"gradients of {done} of {num_text(len(active), 'domain')}")
     batches_MK = torch.stack(found)
     size, chosen_M = len(space) * budget.batches, np.repeat(space.active_N, budget.batches)
     products_MD, gram_MM = np.zeros((size, len(items))), np.zeros((size, size))
@@ -218,8 +219,8 @@ def _scale(
     squares = _natural_squares(task, model, space, budget)
     if moments and len(moments) != len(squares):
         raise InputError(
-            f"the optimiser's state is of {len(moments)} weights, but the model has {len(squares)}; remove"
-            " the file of that state"
+            f"the optimiser's state is of {num_text(len(moments), 'weight')}, but the model has "
+            f"{len(squares)}; remove the file of that state"
         )
     if moments:
         squares = [

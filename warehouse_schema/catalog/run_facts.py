@@ -14,6 +14,7 @@ from typing import Any
 
 from dmix.warehouse_schema.files.events import Event
 from dmix.warehouse_schema.files.processes import is_alive
+from dmix.warehouse_schema.sizes import num_text
 
 Row = dict[str, Any]
 
@@ -180,8 +181,9 @@ def _check_lengths(fold: RunFold, size: int) -> None:
             for key, value in event.items():
                 if key.endswith("_N") and value is not None and len(value) != size:
                     raise ValueError(
-                        f"in step {step}, {key} of event {event['event']} has {len(value)} numbers, "
-                        f"expected {size}, one per domain; restore events.jsonl from a copy"
+                        f"in step {step}, {key} of event {event['event']} has "
+                        f"{num_text(len(value), 'number')}, expected {size}, one per domain; restore "
+                        "events.jsonl from a copy"
                     )
 
 

@@ -42,6 +42,7 @@ from dmix.warehouse_schema.files.event_shapes import is_complete, is_event
 from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.names import spelled_halves, without_credentials
 from dmix.warehouse_schema.files.processes import this_process
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,8 @@ def repair_events(path: Path) -> str:
         file.truncate(whole_bytes)
         os.fsync(file.fileno())
     return (
-        f"{path} was damaged after line {lines}. dmix moved the {len(rest):,} bytes after this line to "
-        f"{aside.name}"
+        f"{path} was damaged after line {lines}. dmix moved the {num_text(len(rest), 'byte')} after this "
+        f"line to {aside.name}"
     )
 
 

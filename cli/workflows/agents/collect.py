@@ -16,7 +16,11 @@ from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from dmix.mixing.trajectories.objectives import Environment
     from dmix.training.farm.plan import FarmPlan
+    from dmix.training.model.settings import ProxySettings
 
 
 def collect_farm(
@@ -67,10 +71,7 @@ def collect_farm(
         allow_unscreened=allow_unscreened,
         progress=progress,
     )
-    given = None if proxy is None else load_proxy(proxy)
-    init = ("base" if bases else "scratch") if given is None else given.init
-    for name in bases or (None,):
-        base_of_proxies(warehouse, name, init=init)
+    given = _proxy(warehouse, proxy, bases)
     if not in_process:
         refuse_connect(
             master or DEFAULT_MASTER,
@@ -96,20 +97,36 @@ def collect_farm(
     from dmix.training.farm.farm import collect as collect_feedback
     from dmix.warehouse_schema.catalog.sync import sync_at_end
 
-    spark = None
-    if farm.todo and not in_process:
-        from dmix.etl.spark.session import spark_session
-
-        spark = spark_session(master=master or DEFAULT_MASTER, app="dmix mix collect")
+    spark = _session(master) if farm.todo and not in_process else None
     scored = collect_feedback(
         warehouse, farm, spark=spark, progress=progress, stack=stack, gpus_per_task=gpus_per_task
     )
     sync_at_end(warehouse, warn=progress)
+    return _farm_result(set_name, farm, scored)
+
+
+def _session(master: str | None) -> "SparkSession":
+    from dmix.etl.spark.session import spark_session
+
+    return spark_session(master=master or DEFAULT_MASTER, app="dmix mix collect")
+
+
+def _farm_result(set_name: str, farm: "FarmPlan", scored: "Environment") -> Result:
+    """The objectives of a farm with their measured scales."""
     facts = {"set_name": set_name, "trajectories": farm.done + len(farm.todo), "scales": scored.scales}
     result = Result(facts, scored)
     rows = [(o.name, o.role, scored.scales[o.name]) for o in scored.objectives]
     result.table(["objective", "role", "scale (nats per token)"], rows)
     return result
+
+
+def _proxy(warehouse: Warehouse, path: Path | None, bases: Sequence[str]) -> "ProxySettings | None":
+    """The proxy of a file, whose base models are there; None where there is no file."""
+    given = None if path is None else load_proxy(path)
+    init = ("base" if bases else "scratch") if given is None else given.init
+    for name in bases or (None,):
+        base_of_proxies(warehouse, name, init=init)
+    return given
 
 
 def _announce(set_name: str, farm: "FarmPlan", progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
+    from dmix.training.comparison.runs.comparison import StageReport
     from dmix.training.comparison.runs.study import Study
 
 STAGES = (
@@ -95,7 +96,12 @@ def compare_controllers(
         write_page(request.results, request.results)
         progress(f"pages: {request.results}")
     documents = [to_json(loaded, found[loaded.settings.name]) for loaded in all_loaded]
-    result = Result({"tier": tier, "workers": workers, "settings": documents}, found)
+    return _comparison_result({"tier": tier, "workers": workers, "settings": documents}, found)
+
+
+def _comparison_result(facts: dict[str, Any], found: Mapping[str, "Sequence[StageReport]"]) -> Result:
+    """A row for each setting and stage: what is done and what is left."""
+    result, workers = Result(facts, found), facts["workers"]
     columns = ("setting", "stage", "runs", "done", "failed", "tokens left", f"hours left on {workers}")
     rows: list[tuple[Any, ...]] = [
         (
@@ -107,8 +113,8 @@ def compare_controllers(
             report.tokens_left,
             _hours(report.core_hours_left / workers),
         )
-        for name, stage_reports in found.items()
-        for report in stage_reports
+        for name, reports in found.items()
+        for report in reports
     ]
     result.table(columns, rows, title="The comparison so far")
     if any(math.isnan(report.core_hours_left) for reports in found.values() for report in reports):

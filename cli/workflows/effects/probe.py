@@ -1,7 +1,7 @@
 """Which domain helps which objective: `dmix mix probe`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import check_kept_out
@@ -13,7 +13,7 @@ from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text, size_text
 
 if TYPE_CHECKING:
-    from dmix.cli.workflows.effects.measured import ProbeRequest
+    from dmix.cli.workflows.effects.measured import Measured, ProbeRequest
     from dmix.mixing.effects.store import StoredEffects
     from dmix.training.model.settings import TrainingSettings
 
@@ -66,43 +66,24 @@ def probe_effects(
     check_dataset(warehouse, dataset)
     check_environment(environment)
     check_kept_out(warehouse, dataset, environment, allow_unscreened=allow_unscreened, progress=progress)
-    if export_to is not None and scores is not None:
-        raise InputError("--export and --scores do not work together; give one of the two")
+    _refuse_contradictions(estimator, model, export_to=export_to, scores=scores)
     if export_to is not None:
         return _exported(warehouse, environment, dataset, groups, export_to, samples=samples)
-    from dmix.warehouse_schema.catalog.sync import sync_at_end
-
     if scores is not None:
         from dmix.cli.workflows.effects.exchange import import_scores
 
         stored = import_scores(
             warehouse, environment=environment, scores=scores, dataset=dataset, name=name, progress=progress
         )
-    elif estimator == "counts":
-        check_model(warehouse, model)
-        if dry_run:
-            return _counting(warehouse, dataset)
-        from dmix.cli.workflows.effects.counts import probe_counts
-
-        stored = probe_counts(
-            warehouse,
-            environment=environment,
-            dataset=dataset,
-            model=model,
-            name=name,
-            master=master,
-            progress=progress,
-        )
-    else:
-        if model is None:
-            raise InputError(f"--estimator {estimator} needs a model; give it with --model")
-        check_model(warehouse, model)
+        return _stored_result(warehouse, stored, progress)
+    check_model(warehouse, model)
+    if estimator != "counts":
         from dmix.cli.workflows.effects.measured import ProbeRequest
 
         request = ProbeRequest(
             environment=environment,
-            model=model,
-            training=_training_of(warehouse, model, training),
+            model=str(model),
+            training=_training_of(warehouse, str(model), training),
             dataset=dataset,
             groups=groups,
             steps=steps,
@@ -110,9 +91,36 @@ def probe_effects(
             max_hours=max_hours,
             name=name,
         )
-        if dry_run:
-            return _measuring(warehouse, request, estimator)
-        stored = _measured(warehouse, request, estimator, progress)
+        return _measured(warehouse, request, estimator, dry_run=dry_run, progress=progress)
+    if dry_run:
+        return _counting(warehouse, dataset)
+    from dmix.cli.workflows.effects.counts import probe_counts
+
+    stored = probe_counts(
+        warehouse,
+        environment=environment,
+        dataset=dataset,
+        model=model,
+        name=name,
+        master=master,
+        progress=progress,
+    )
+    return _stored_result(warehouse, stored, progress)
+
+
+def _refuse_contradictions(
+    estimator: str, model: str | None, *, export_to: Path | None, scores: Path | None
+) -> None:
+    if export_to is not None and scores is not None:
+        raise InputError("--export and --scores do not work together; give one of the two")
+    if export_to is None and scores is None and estimator != "counts" and model is None:
+        raise InputError(f"--estimator {estimator} needs a model; give it with --model")
+
+
+def _stored_result(warehouse: Warehouse, stored: "StoredEffects", progress: Progress) -> Result:
+    """Shows effects that were stored, and tells the catalog of them."""
+    from dmix.warehouse_schema.catalog.sync import sync_at_end
+
     sync_at_end(warehouse, warn=progress)
     return effects_result(stored)
 
@@ -125,13 +133,16 @@ def _training_of(warehouse: Warehouse, model: str, path: Path | None) -> "Traini
 
 
 def _measured(
-    warehouse: Warehouse, request: "ProbeRequest", estimator: str, progress: Progress
-) -> "StoredEffects":
+    warehouse: Warehouse, request: "ProbeRequest", estimator: str, *, dry_run: bool, progress: Progress
+) -> Result:
+    """Effects that gradients or probes of a model measure, or what they would take."""
+    if dry_run:
+        return _measuring(warehouse, request, estimator)
     from dmix.cli.workflows.effects.gradients import probe_gradients
     from dmix.cli.workflows.effects.probes import probe_runs
 
     measure = probe_gradients if estimator == "gradient" else probe_runs
-    return measure(warehouse, request, progress=progress)
+    return _stored_result(warehouse, measure(warehouse, request, progress=progress), progress)
 
 
 def _exported(
@@ -177,58 +188,62 @@ def _counting(warehouse: Warehouse, dataset: str | None) -> Result:
 
 def _measuring(warehouse: Warehouse, request: "ProbeRequest", estimator: str) -> Result:
     """What gradients or probes would take."""
-    from dmix.cli.workflows.effects.gradients import plan_gradients
     from dmix.cli.workflows.effects.measured import measured
-    from dmix.cli.workflows.effects.probes import plan_probes
 
     found = measured(warehouse, request)
-    if estimator == "gradient":
-        plan = plan_gradients(found, request, dry_run=True)
-        facts = {
-            "estimator": estimator,
-            "runs": 0,
-            "tokens": plan.budget.tokens,
-            "parameters": plan.parameters,
-            "hours": plan.hours,
-            "memory_bytes": plan.memory_bytes,
-            "items_per_objective": plan.budget.items,
-            "samples_per_domain": plan.budget.batches * plan.budget.samples,
-        }
-        line = (
-            f"would compute gradients of {num_text(plan.parameters, 'weight')} over "
-            f"{num_text(plan.budget.tokens, 'token')}: "
-            f"{num_text(plan.budget.batches * plan.budget.samples, 'sample')} per domain and "
-            f"{'all' if plan.budget.items is None else plan.budget.items} items per objective. This "
-            f"takes {in_words(3600 * plan.hours)} and {size_text(plan.memory_bytes)} of memory on "
-            f"this machine. {ESTIMATED}"
-        )
-    else:
-        probes = plan_probes(found, request, dry_run=True)
-        groups = [probe for probe in probes.probes if probe.domains]
-        facts = {
-            "estimator": estimator,
-            "runs": len(probes.probes),
-            "groups": len(groups),
-            "tokens": probes.task.tokens * len(probes.probes),
-            "parameters": probes.parameters,
-            "hours": probes.hours,
-            "run_equivalents": probes.run_equivalents,
-            "grouped": [
-                ["/".join(found.space.names[i]) for i in probe.domains]
-                for probe in groups
-                if len(probe.domains) > 1
-            ],
-        }
-        line = (
-            f"would train {num_text(len(probes.probes), 'probe')} of "
-            f"{num_text(probes.task.tokens, 'token')} ({num_text(len(groups), 'group')} of "
-            f"{num_text(int(found.space.active_N.sum()), 'domain')}, and controls), together as long as "
-            f"{probes.run_equivalents:.3g} runs. This takes {in_words(3600 * probes.hours)} on this "
-            f"machine, without scoring. {ESTIMATED}"
-        )
-    result = Result(facts)
+    facts, line = (_gradient_plan if estimator == "gradient" else _probe_plan)(found, request)
+    result = Result({"estimator": estimator, **facts})
     result.line(line)
     return result
+
+
+def _gradient_plan(found: "Measured", request: "ProbeRequest") -> tuple[dict[str, Any], str]:
+    """Facts of planned gradients, and the line that tells them."""
+    from dmix.cli.workflows.effects.gradients import plan_gradients
+
+    plan = plan_gradients(found, request, dry_run=True)
+    samples = plan.budget.batches * plan.budget.samples
+    facts = {
+        "runs": 0,
+        "tokens": plan.budget.tokens,
+        "parameters": plan.parameters,
+        "hours": plan.hours,
+        "memory_bytes": plan.memory_bytes,
+        "items_per_objective": plan.budget.items,
+        "samples_per_domain": samples,
+    }
+    return facts, (
+        f"would compute gradients of {num_text(plan.parameters, 'weight')} over "
+        f"{num_text(plan.budget.tokens, 'token')}: {num_text(samples, 'sample')} per domain and "
+        f"{'all' if plan.budget.items is None else plan.budget.items} items per objective. This "
+        f"takes {in_words(3600 * plan.hours)} and {size_text(plan.memory_bytes)} of memory on "
+        f"this machine. {ESTIMATED}"
+    )
+
+
+def _probe_plan(found: "Measured", request: "ProbeRequest") -> tuple[dict[str, Any], str]:
+    """Facts of planned probes, and the line that tells them."""
+    from dmix.cli.workflows.effects.probes import plan_probes
+
+    plan = plan_probes(found, request, dry_run=True)
+    groups = [probe.domains for probe in plan.probes if probe.domains]
+    facts = {
+        "runs": len(plan.probes),
+        "groups": len(groups),
+        "tokens": plan.task.tokens * len(plan.probes),
+        "parameters": plan.parameters,
+        "hours": plan.hours,
+        "run_equivalents": plan.run_equivalents,
+        "grouped": [
+            ["/".join(found.space.names[i]) for i in domains] for domains in groups if len(domains) > 1
+        ],
+    }
+    return facts, (
+        f"would train {num_text(len(plan.probes), 'probe')} of {num_text(plan.task.tokens, 'token')} "
+        f"({num_text(len(groups), 'group')} of {num_text(int(found.space.active_N.sum()), 'domain')}, and "
+        f"controls), together as long as {plan.run_equivalents:.3g} runs. This takes "
+        f"{in_words(3600 * plan.hours)} on this machine, without scoring. {ESTIMATED}"
+    )
 
 
 MOVED = 0.1
@@ -238,22 +253,23 @@ MOVED = 0.1
 def effects_result(stored: "StoredEffects") -> Result:
     """Effects, the most helpful domains first, and how much of each objective is noise."""
     effects = stored.effects
+    objectives = [
+        {
+            "objective": name,
+            "role": effects.roles[i],
+            "signal": float(effects.signal_D[i]),
+            "noise": float(effects.noise_D[i]),
+            "reliability": float(effects.reliability_D[i]),
+            "telling": bool(effects.telling_D[i]),
+        }
+        for i, name in enumerate(effects.objectives)
+    ]
     facts = {
         "name": stored.name,
         "estimator": effects.estimator,
         "dataset": effects.dataset,
         "environment": effects.environment,
-        "objectives": [
-            {
-                "objective": name,
-                "role": effects.roles[i],
-                "signal": float(effects.signal_D[i]),
-                "noise": float(effects.noise_D[i]),
-                "reliability": float(effects.reliability_D[i]),
-                "telling": bool(effects.telling_D[i]),
-            }
-            for i, name in enumerate(effects.objectives)
-        ],
+        "objectives": objectives,
         "effects": [
             {"field": field, "domain": domain, **dict(zip(effects.objectives, row, strict=True))}
             for (field, domain), row, share in zip(
@@ -263,33 +279,28 @@ def effects_result(stored: "StoredEffects") -> Result:
         ],
     }
     result = Result(facts, stored)
-    total_N = effects.effect_ND @ stored.environment.weights_D
-    order = sorted((i for i in range(len(total_N)) if effects.natural_N[i]), key=lambda i: -total_N[i])
-    rows = [
-        (*effects.names[i], float(effects.natural_N[i]), *(MOVED * effects.effect_ND[i]).tolist())
-        for i in order
-    ]
     result.table(
         ["field", "domain", "natural share", *effects.objectives],
-        rows,
+        _moved_rows(stored),
         title=f"Gain in nats per token when {MOVED:.0%} of the mixture moves to a domain",
     )
     result.table(
         ["objective", "role", "signal", "noise", "reliability", "beyond noise"],
-        [
-            (
-                name,
-                effects.roles[i],
-                float(effects.signal_D[i]),
-                float(effects.noise_D[i]),
-                float(effects.reliability_D[i]),
-                "yes" if effects.telling_D[i] else "no",
-            )
-            for i, name in enumerate(effects.objectives)
-        ],
+        [(*list(o.values())[:-1], "yes" if o["telling"] else "no") for o in objectives],
     )
     result.line(
         f"effects {stored.name}; to plan a mixture, run 'dmix mix plan --probe {stored.name}"
         " --out mixture.yaml'"
     )
     return result
+
+
+def _moved_rows(stored: "StoredEffects") -> list[tuple[Any, ...]]:
+    """Field, domain, share and gains of each domain that has text, the most helpful first."""
+    effects = stored.effects
+    total_N = effects.effect_ND @ stored.environment.weights_D
+    order = sorted((i for i in range(len(total_N)) if effects.natural_N[i]), key=lambda i: -total_N[i])
+    return [
+        (*effects.names[i], float(effects.natural_N[i]), *(MOVED * effects.effect_ND[i]).tolist())
+        for i in order
+    ]

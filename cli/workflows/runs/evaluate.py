@@ -14,6 +14,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
+    from dmix.training.evaluation.candidates import Candidate
     from dmix.training.evaluation.item_tasks import ItemTask
     from dmix.training.evaluation.objective_tasks import ObjectiveTask
     from dmix.training.evaluation.stored import Evaluation
@@ -54,16 +55,9 @@ def evaluate_models(
         NotFoundError: If run, step, model or file does not exist.
         InputError: If arguments contradict each other, or there is nothing to evaluate on.
     """
-    if (run_id is None) == (model is None):
-        raise InputError("no model was given; give either --run ID or --model")
-    if steps and run_id is None:
-        raise InputError("--step needs a run; give it with --run")
-    if not tasks and not items and environment is None:
-        raise InputError(
-            "there is no task to evaluate on; give --task NAME, --items FILE or --environment FILE"
-        )
-    if environment is not None and run_id is None:
-        raise InputError("--environment needs the tokenizer of a run's dataset; give the run with --run")
+    _refuse_contradictions(
+        run_id=run_id, model=model, steps=bool(steps), tasks=bool(tasks or items), environment=environment
+    )
     names = task_names(tuple(tasks))
     item_tasks = [read_item_task(path, kind=kind) for path in items]
     if run_id is not None:
@@ -72,52 +66,89 @@ def evaluate_models(
     check_environment(environment)
     if not dry_run:
         check_tasks(names, items=bool(items), settings=settings)
-    from dmix.training.evaluation.objective_tasks import read_objective_tasks
-    from dmix.training.evaluation.stored import known_evaluations, known_models
-    from dmix.warehouse_schema.catalog.sync import sync_at_end
-
-    objectives = [] if environment is None else read_objective_tasks(environment)
+    objectives = _objective_tasks(environment)
     given: dict[str, ItemTask | ObjectiveTask | None] = {
         **{task.name: task for task in item_tasks},
         **{task.name: task for task in objectives},
         **dict.fromkeys(names),
     }
-    models: list[tuple[int | None, str]]
-    known: dict[tuple[int | None, str], Evaluation] = {}
-    if run_id is None:
-        models = [(None, resolve_model(str(model), warehouse))]
-    else:
-        there = known_models(warehouse.require(), run_id, steps)
-        models = [(one.step, one.origin) for one in there]
-        known = known_evaluations(warehouse, run_id, there, tasks=given, settings=settings)
-    asked = [(step, task) for step, _ in models for task in given]
+    models, known = _models_and_scores(warehouse, run_id, steps, model, tasks=given, settings=settings)
     if dry_run:
         return _plan_result(models, given, known, limit=settings.limit)
+    asked = [(step, task) for step, _ in models for task in given]
     unique = len(given) == len(names) + len(item_tasks) + len(objectives)
     if unique and all(one in known for one in asked):  # at once, without torch
         progress("the scores exist already")
+        found = [known[one] for one in asked]
+    else:
+        from dmix.training.evaluation.benchmark import benchmark_models
+
+        found = benchmark_models(
+            _candidates(warehouse, run_id, steps, models),
+            tasks=names,
+            item_tasks=item_tasks,
+            objectives=objectives,
+            settings=settings,
+            keep=None if run_id is None else (warehouse, run_id),
+            accept_changes=accept_changes,
+            progress=progress,
+        )
+    if run_id is not None:
+        from dmix.warehouse_schema.catalog.sync import sync_at_end
+
         sync_at_end(warehouse, warn=progress)
-        return _scores_result([known[one] for one in asked], objectives)
-    from dmix.training.evaluation.benchmark import benchmark_models
+    return _scores_result(found, objectives)
+
+
+def _refuse_contradictions(
+    *, run_id: str | None, model: str | None, steps: bool, tasks: bool, environment: Path | None
+) -> None:
+    """Raises `InputError` unless there is one run or model, and something to evaluate it on."""
+    if (run_id is None) == (model is None):
+        raise InputError("no model was given; give either --run ID or --model")
+    if steps and run_id is None:
+        raise InputError("--step needs a run; give it with --run")
+    if not tasks and environment is None:
+        raise InputError(
+            "there is no task to evaluate on; give --task NAME, --items FILE or --environment FILE"
+        )
+    if environment is not None and run_id is None:
+        raise InputError("--environment needs the tokenizer of a run's dataset; give the run with --run")
+
+
+def _objective_tasks(environment: Path | None) -> "list[ObjectiveTask]":
+    from dmix.training.evaluation.objective_tasks import read_objective_tasks
+
+    return [] if environment is None else read_objective_tasks(environment)
+
+
+def _models_and_scores(
+    warehouse: Warehouse,
+    run_id: str | None,
+    steps: Sequence[str],
+    model: str | None,
+    *,
+    tasks: "Mapping[str, ItemTask | ObjectiveTask | None]",
+    settings: EvaluationSettings,
+) -> "tuple[list[tuple[int | None, str]], dict[tuple[int | None, str], Evaluation]]":
+    """Step and origin of each model, and the scores that they have already, by step and task."""
+    from dmix.training.evaluation.stored import known_evaluations, known_models
+
+    if run_id is None:
+        return [(None, resolve_model(str(model), warehouse))], {}
+    there = known_models(warehouse.require(), run_id, steps)
+    known = known_evaluations(warehouse, run_id, there, tasks=tasks, settings=settings)
+    return [(one.step, one.origin) for one in there], known
+
+
+def _candidates(
+    warehouse: Warehouse, run_id: str | None, steps: Sequence[str], models: Sequence[tuple[int | None, str]]
+) -> "list[Candidate]":
     from dmix.training.evaluation.candidates import model_candidate, run_candidates
 
     if run_id is not None:
-        candidates = run_candidates(warehouse, run_id, steps)
-    else:
-        candidates = [model_candidate(models[0][1])]
-    found = benchmark_models(
-        candidates,
-        tasks=names,
-        item_tasks=item_tasks,
-        objectives=objectives,
-        settings=settings,
-        keep=None if run_id is None else (warehouse, run_id),
-        accept_changes=accept_changes,
-        progress=progress,
-    )
-    if run_id is not None:
-        sync_at_end(warehouse, warn=progress)
-    return _scores_result(found, objectives)
+        return run_candidates(warehouse, run_id, steps)
+    return [model_candidate(models[0][1])]
 
 
 def _plan_result(

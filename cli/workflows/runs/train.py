@@ -89,10 +89,7 @@ def train_run(
             be used.
         TrainingError: If the run failed twice in the same way, or fails.
     """
-    if resume and run_id is None:
-        raise InputError("--resume needs a run; give it with --run")
-    if back and not resume:
-        raise InputError("--back needs --resume; give both")
+    _refuse_contradictions(run_id, resume=resume, back=back)
     if run_id is not None and (resume or has_started(warehouse, run_id)):
         if given is None:
             given = _not_default(
@@ -125,17 +122,23 @@ def train_run(
         loggers=loggers,
         dataset=dataset,
         run_id=run_id,
+        allow_unscreened=allow_unscreened,
+        progress=progress,
     )
-    if environment is not None:
-        check_kept_out(
-            warehouse,
-            config.dataset,
-            environment,
-            allow_unscreened=allow_unscreened,
-            progress=progress if rank_here() == 0 else lambda line: None,
-        )
     if dry_run:
         return run_plan(warehouse, config, ranks=ranks)
+    return _started(warehouse, config, progress=progress)
+
+
+def _refuse_contradictions(run_id: str | None, *, resume: bool, back: bool) -> None:
+    if resume and run_id is None:
+        raise InputError("--resume needs a run; give it with --run")
+    if back and not resume:
+        raise InputError("--back needs --resume; give both")
+
+
+def _started(warehouse: Warehouse, config: "RunConfig", *, progress: Progress) -> Result | None:
+    """A new run, trained to its end."""
     from dmix.training.run.launch import start_run
 
     with run_monitor(title=f"run {config.run_id}") as monitor:
@@ -155,8 +158,10 @@ def _new_run(
     loggers: Sequence[str],
     dataset: str | None,
     run_id: str | None,
+    allow_unscreened: bool,
+    progress: Progress,
 ) -> "RunConfig":
-    """The configuration of a run that has not started, all parts of which are there."""
+    """The configuration of a run that has not started, all parts of which are there and screened."""
     if model is None:
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
     spec = controller_spec(agent, controller)
@@ -169,7 +174,7 @@ def _new_run(
         new_run_folder(warehouse, run_id)
     from dmix.training.run.config import make_config
 
-    return make_config(
+    config = make_config(
         warehouse,
         request,
         model=model,
@@ -179,6 +184,15 @@ def _new_run(
         dataset=dataset,
         run_id=run_id,
     )
+    if environment is not None:
+        check_kept_out(
+            warehouse,
+            config.dataset,
+            environment,
+            allow_unscreened=allow_unscreened,
+            progress=progress if rank_here() == 0 else lambda line: None,
+        )
+    return config
 
 
 def _continued(

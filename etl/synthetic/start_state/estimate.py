@@ -24,6 +24,7 @@ from dmix.etl.synthetic.start_state.shares import (
 )
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
 NO_TEXT = -1
@@ -142,8 +143,8 @@ def make_estimate(domains: Sequence[NDArray[np.int64]], plan: StartStatePlan) ->
     told_D = domains_D != NO_TEXT
     if not told_D.any():
         raise InputError(
-            f"model {plan.job.model!r} wrote {len(told_D):,} documents, and all are empty; check that "
-            "the model is trained, or give another --start-token"
+            f"model {plan.job.model!r} wrote {num_text(len(told_D), 'document')}, and all are empty; check "
+            "that the model is trained, or give another --start-token"
         )
     bound = sampling_bound(domain_counts(domains, plan.taxonomy), plan)
     return StartStateEstimate(

@@ -30,6 +30,7 @@ from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 ESTIMATE = "estimate.json"
 FORMAT = 1
@@ -59,7 +60,10 @@ def estimate_start_state(plan: StartStatePlan, *, run: Runner, progress: Progres
             stop = _blocks_that_suffice(domains, plan)
             counts = domain_counts(domains, plan.taxonomy)
             bound = sampling_bound(counts, plan)
-            progress(f"{counts.sum():,} documents, KL bound {bound:.4f} (wanted {plan.settings.kl_bound:g})")
+            progress(
+                f"{num_text(int(counts.sum()), 'document')}, KL bound {bound:.4f} "
+                f"(wanted {plan.settings.kl_bound:g})"
+            )
         estimate = make_estimate(domains[:stop], plan)
         value = {"format": FORMAT, **asdict(estimate)}
         publish_json(folder / ESTIMATE, value)

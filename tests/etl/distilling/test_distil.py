@@ -148,7 +148,7 @@ def test_a_label_without_documents_is_never_given(warehouse, make_corpus):
 
 def test_too_few_documents_and_mixed_labels_are_refused(warehouse, make_corpus, monkeypatch):
     few = make_corpus("few-source", "source", [[("Games", "a b c")] * 30], taxonomy=TAXONOMY)
-    with pytest.raises(InputError, match=r"30 documents with 1 labels, expected at least 500"):
+    with pytest.raises(InputError, match=r"30 documents with 1 label, expected at least 500"):
         make(warehouse, [few])
     other = make_corpus("few-target", "target", [[("A", "x")]], taxonomy=Taxonomy("mine", ("A", "B")))
     with pytest.raises(InputError, match="have different labels"):

@@ -114,7 +114,7 @@ def test_a_text_that_an_engine_fails_on_goes_to_the_reference_alone(caplog):
     encode = with_fallback(failing(ValueError("no"), on="x"), engine(7), name="n", engine="fast")
     ids, lengths = encode(["a", "x", "b", "x"])
     assert (ids.tolist(), lengths.tolist()) == ([5, 7, 5, 7], [1, 1, 1, 1])
-    assert caplog.text.count("cannot encode a text of 1 characters (no)") == 1
+    assert caplog.text.count("cannot encode a text of 1 character (no)") == 1
 
 
 @pytest.mark.parametrize("error", [MemoryError(), TypeError(), KeyboardInterrupt()])

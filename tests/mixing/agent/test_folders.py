@@ -8,6 +8,7 @@ from dmix.mixing.agent.folders import agent_facts, agent_folder, check_free, che
 from dmix.mixing.agent.store import load_agent, publish_agent
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json
+from dmix.warehouse_schema.sizes import num_text
 
 SMALL = {"labels": ("a", "b"), "hidden_size": 16, "heads": 2, "feedforward": 32, "context": 5}
 
@@ -75,5 +76,5 @@ def test_a_folder_without_labels_is_no_agent(warehouse):
 @pytest.mark.parametrize("labels", [("a",), ("b", "a"), ()])
 def test_labels_of_another_dataset_are_refused(labels):
     check_labels(("a", "b"), wanted=("a", "b"), agent="x")
-    with pytest.raises(InputError, match=f"has {len(labels)} labels"):
+    with pytest.raises(InputError, match=f"has {num_text(len(labels), 'label')} "):
         check_labels(labels, wanted=("a", "b"), agent="x")

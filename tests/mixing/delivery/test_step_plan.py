@@ -231,7 +231,7 @@ def test_the_end_of_a_run_says_why_and_what_it_leaves() -> None:
     chosen = PlanSettings(step_samples=8, batch_size=4)
     plans = run_of([0.5, 0.5], 2, streams, chosen)
     told = [ending(p.state_after, steps=1, streams=streams, settings=chosen) for p in plans]
-    assert told[0] == "all 1 steps are done; not drawn: 113 source samples and 2 target samples"
+    assert told[0] == "the only step is done; not drawn: 113 source samples and 2 target samples"
     told = [ending(p.state_after, steps=9, streams=streams, settings=chosen) for p in plans]
     assert plans[1].last
     assert (

@@ -16,7 +16,7 @@ def mixtures(number, seed=0):
     ("runs", "values", "message"),
     [
         (mixtures(3), np.ones((2, 1)), r"shape \(3, 3\) and values .*\(2, 1\)"),
-        (mixtures(1), np.ones((1, 1)), "1 runs are too few"),
+        (mixtures(1), np.ones((1, 1)), "1 run is too few"),
         (mixtures(2), np.array([[1], [np.nan]]), "is not finite; leave this run out"),
     ],
 )

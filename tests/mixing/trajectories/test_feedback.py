@@ -124,7 +124,7 @@ def test_damaged_file_is_named(warehouse):
 @pytest.mark.parametrize(
     ("planned", "said"),
     [
-        (np.ones((3, 1)), "mixtures of 1 domains, but the set has 2"),
+        (np.ones((3, 1)), "mixtures of 1 domain, but the set has 2"),
         (np.full((3, 2), 0.7), "do not sum to 1"),
         (np.array([[2.0, -1.0]] * 3), "weights below 0"),
     ],

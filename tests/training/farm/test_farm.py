@@ -254,7 +254,7 @@ def test_a_failing_proxy_is_named_and_not_tried_again(tiny_warehouse, environmen
     training = dataclasses.replace(proxy.training, learning_rate=1e30, gradient_clip=None)
     broken = dataclasses.replace(proxy, training=training)
     farm = plan_farm(tiny_warehouse, "failing", environment=environment, proxy=broken)
-    with pytest.raises(TrainingError, match=r"1 of 1 proxies failed.* static-0000 failed: the loss is not"):
+    with pytest.raises(TrainingError, match=r"1 of 1 proxy failed.* static-0000 failed: the loss is not"):
         collect(tiny_warehouse, farm, spark=spark, progress=print)
     assert read_feedback(tiny_warehouse, "failing") == {}
 

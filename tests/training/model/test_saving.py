@@ -93,7 +93,7 @@ def change_weights(folder, change):
 
 def test_a_checkpoint_that_lacks_weights_is_refused(saved, manifest):
     change_weights(saved, lambda weights: weights.pop("model.layers.0.mlp.up_proj.weight"))
-    with pytest.raises(InputError, match=r"no values for 1 weights.*mlp\.up_proj.*; restore"):
+    with pytest.raises(InputError, match=r"no values for 1 weight.*mlp\.up_proj.*; restore"):
         load_model(str(saved), manifest)
 
 

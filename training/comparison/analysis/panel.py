@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import Vector
 from dmix.training.comparison.analysis.statistics import Bootstrap, Estimate, Matrix
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 # One seed for all resamples: the same folder gives the same page, byte for byte.
 BOOTSTRAP_SEED = 20_250_720
@@ -207,8 +208,8 @@ def make_panel(
     uneven = counts[counts != scores.shape[1]]
     if len(uneven):
         raise InputError(
-            f"unit {uneven.index[0]} has scores on {uneven.iloc[0]} {layer} items, but all units "
-            f"together have {scores.shape[1]}; score this unit again"
+            f"unit {uneven.index[0]} has scores on {num_text(int(uneven.iloc[0]), f'{layer} item')}, but all "
+            f"units together have {scores.shape[1]}; score this unit again"
         )
     bases = items.pivot(index="unit_id", columns=["objective", "item_id"], values="base_score")
     near = items.drop_duplicates(["objective", "item_id"]).set_index(["objective", "item_id"]).near_duplicate

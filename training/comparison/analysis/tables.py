@@ -16,6 +16,7 @@ from dmix.training.comparison.analysis.evidence import Evidence
 from dmix.training.comparison.analysis.panel import Panel
 from dmix.training.comparison.analysis.statistics import Estimate, Matrix, pareto_front
 from dmix.training.comparison.analysis.steps import EarliestStop
+from dmix.warehouse_schema.sizes import num_text
 
 # Nats a token that the general objectives may lose in the constrained comparison (method §7).
 SLACK = 0.05
@@ -163,7 +164,10 @@ def controller_table(rows: Sequence[Row]) -> str:
 def slice_table(panel: Panel) -> str:
     """Utility on every slice of the judged items."""
     parts = panel.slices
-    header = ["controller", *(f"{name} ({part.counted_items} items)" for name, part in parts.items())]
+    header = [
+        "controller",
+        *(f"{name} ({num_text(part.counted_items, 'item')})" for name, part in parts.items()),
+    ]
     body = [
         [f"`{name}`", *(interval(part.utility(name)) for part in parts.values())]
         for name in panel.best_first()
@@ -213,7 +217,7 @@ def cost_table(rows: Sequence[Row]) -> str:
                     count(own),
                     count(row.proxy_tokens),
                     count(own + row.proxy_tokens),
-                    f"{count(own + row.proxy_tokens / max(1, row.uses))} ({row.uses} runs)",
+                    f"{count(own + row.proxy_tokens / max(1, row.uses))} ({num_text(row.uses, 'run')})",
                 ]
             )
     return markdown(

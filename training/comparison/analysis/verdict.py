@@ -16,6 +16,7 @@ from dmix.training.comparison.analysis.panel import Panel
 from dmix.training.comparison.analysis.selection import Headroom
 from dmix.training.comparison.analysis.statistics import Estimate, pair_noise
 from dmix.training.comparison.analysis.tables import SLACK, Row, count, interval, judged_layer, number
+from dmix.warehouse_schema.sizes import num_text
 
 # Names under which the trained agent runs, where setting.json does not say which controller it is.
 AGENT_NAMES = ("agent:rl", "rl")
@@ -138,7 +139,7 @@ def headroom_words(study: Headroom) -> list[str]:
     if len(study.natural_S):
         said.append(
             f"Natural mixing has a mean U of {number(study.natural_S.mean())} over"
-            f" {len(study.natural_S)} runs."
+            f" {num_text(len(study.natural_S), 'run')}."
         )
     if np.isfinite(study.noise):
         how = "on shared seeds" if study.paired else "√2 times that of natural mixing"
@@ -158,8 +159,8 @@ def _decision(panel: Panel, pair: Hypothesis, *, adjusted_p: float) -> str:
     found = panel.difference(pair.agent, pair.rival)
     text = (
         f"**`{pair.agent}` {WORDS[found.verdict]} `{pair.rival}`**, the best other controller of the"
-        f" screening. The difference in utility is {interval(found, sign=True)}, over {found.seeds} paired"
-        f" runs and {found.items} items."
+        f" screening. The difference in utility is {interval(found, sign=True)}, over"
+        f" {num_text(found.seeds, 'paired run')} and {num_text(found.items, 'item')}."
     )
     if not np.isfinite(found.p):
         return f"{text} One pair of runs gives no interval."

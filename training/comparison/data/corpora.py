@@ -37,6 +37,7 @@ from dmix.training.comparison.data.text import (
 )
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 Chosen = dict[tuple[str, str], dict[str, Sequence[Record]]]
@@ -74,7 +75,8 @@ def write_text(
         labels = split_by_label(name, records.pop(name))
         fields |= dict.fromkeys(labels, fields.pop(name))
         records |= labels
-    progress(f"read {sum(map(len, records.values())):,} records of {len(records)} corpora")
+    read = num_text(sum(map(len, records.values())), "record")
+    progress(f"read {read} of {num_text(len(records), 'corpus')}")
     items, corpora, chosen = items_and_text(
         records, fields, settings, data=data, count_tokens=count_tokens, progress=progress
     )

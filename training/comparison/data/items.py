@@ -23,6 +23,7 @@ from dmix.training.comparison.data.text import (
     write_records,
 )
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 _EXCERPT_CHARACTERS = 400
 _LEAST_CHARACTERS = 120
@@ -63,8 +64,9 @@ def hold_out(
             found, left[name] = _take_documents(left[name], quota)
             if len(found) < quota or not left[name]:
                 raise InputError(
-                    f"corpus {name!r} has {len(found)} documents to hold out, but {objective.name!r} "
-                    f"needs {quota} and some more text for training; lower `items` or give more corpora"
+                    f"corpus {name!r} has {num_text(len(found), 'document')} to hold out, but "
+                    f"{objective.name!r} needs {quota} and some more text for training; lower `items` or "
+                    "give more corpora"
                 )
             taken.append(found)
         turns = itertools.chain.from_iterable(zip(*taken, strict=True))
@@ -139,8 +141,8 @@ def items_of_file(
     least = settings.items_of(objective) * len(settings.layers_of(objective))
     if len(fitting) < least:
         raise InputError(
-            f"{path} has {len(fitting)} items of at most {settings.seq_len} tokens for "
-            f"{objective.name!r}, expected at least {least}; lower `items` or give another file"
+            f"{path} has {num_text(len(fitting), 'item')} of at most {num_text(settings.seq_len, 'token')} "
+            f"for {objective.name!r}, expected at least {least}; lower `items` or give another file"
         )
     ordered: list[Record] = in_hash_order(fitting, seed=settings.seed, of=str)
     return ordered[:wanted]
@@ -188,8 +190,8 @@ def write_layers(
             found = items[objective.name][start : start + count]
             if len(found) < count:
                 raise InputError(
-                    f"objective {objective.name!r} has {len(items[objective.name])} items, but needs "
-                    f"{count * len(layers)}; lower `items` or give more text"
+                    f"objective {objective.name!r} has {num_text(len(items[objective.name]), 'item')}, but "
+                    f"needs {count * len(layers)}; lower `items` or give more text"
                 )
             write_records(paths.items(layer, objective.name), found)
         write_environment(paths.environment(layer), layer_environment(settings, layer))

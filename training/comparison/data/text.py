@@ -19,6 +19,7 @@ import numpy as np
 from dmix.mixing.space.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.sizes import num_text
 
 Record = dict[str, Any]
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
@@ -147,7 +148,8 @@ def split_supply(
         have = sizes[short[0]] if short else sum(sizes.values())
         want = fixed[short[0]] if short else total
         raise InputError(
-            f"{name} has {have:,.0f} tokens, but the setting needs {want:,.0f}; lower its supply or add text"
+            f"{name} has {num_text(round(have), 'token')}, but the setting needs {want:,.0f}; lower its "
+            "supply or add text"
         )
     given = dict(fixed)
     sharing = [name for name in sizes if name not in fixed]

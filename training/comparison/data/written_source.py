@@ -8,6 +8,7 @@ from typing import Any
 
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_corpus_version
+from dmix.warehouse_schema.sizes import num_text
 
 _DISTILLED = "distilled:"
 
@@ -42,15 +43,17 @@ def written_words(found: Mapping[str, Any]) -> str:
     judged = "No filter judged the quality."
     if found["quality"] != "none":
         judged = (
-            f"{generated - kept - empty:,} documents are of low quality according to `{found['quality']}`."
+            f"{num_text(generated - kept - empty, 'document', 'are')} of low quality according to "
+            f"`{found['quality']}`."
         )
     labelled = f"`{found['classifier']}` assigned the domains."
     if found["agreement"] is not None:
         labelled += f" It gives {found['agreement']:.1%} of held-out documents their own label."
     return (
-        f"`{'`, `'.join(found['models'])}` wrote the source text of the runs: {generated:,} documents of at"
-        f" most {found['max_tokens']:,} tokens, {found['tokens']:,} tokens in all. {found['capped']:,}"
-        f" documents were cut at this length. The runs use {kept:,} documents ({kept / generated:.1%}) with"
-        f" {found['tokens_kept']:,} tokens ({found['tokens_kept'] / found['tokens']:.1%}). {empty:,}"
-        f" documents are empty. {judged} {labelled}"
+        f"`{'`, `'.join(found['models'])}` wrote the source text of the runs:"
+        f" {num_text(generated, 'document')} of at most {num_text(found['max_tokens'], 'token')},"
+        f" {num_text(found['tokens'], 'token')} in all. {num_text(found['capped'], 'document', 'were')} cut "
+        f"at this length. The runs use {num_text(kept, 'document')} ({kept / generated:.1%}) with"
+        f" {num_text(found['tokens_kept'], 'token')} ({found['tokens_kept'] / found['tokens']:.1%})."
+        f" {num_text(empty, 'document', 'are')} empty. {judged} {labelled}"
     )

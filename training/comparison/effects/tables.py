@@ -6,6 +6,7 @@ import numpy as np
 
 from dmix.training.comparison.data.settings import ComparisonSettings
 from dmix.training.comparison.effects.judgement import FEEDBACK, JUDGING, UTILITY, Judged
+from dmix.warehouse_schema.sizes import num_text
 
 _CHANCE, _DRAWS = 0.05, 20_000
 
@@ -29,8 +30,8 @@ def judged_page(
         "",
         f"{state}Each estimator of effects predicts the gain of {first.mixtures} fresh mixtures over natural"
         " mixing. One run of each mixture measures the gain, against"
-        f" {first.natural_runs} runs of natural mixing. The tables show Spearman's rank correlation of"
-        " predicted and measured gains on the judging items, which no estimator saw."
+        f" {num_text(first.natural_runs, 'run')} of natural mixing. The tables show Spearman's rank "
+        "correlation of predicted and measured gains on the judging items, which no estimator saw."
         + (
             f" {first.mixtures} mixtures are too few to distinguish any correlation from chance."
             if chance is None

@@ -25,6 +25,7 @@ from dmix.training.comparison.pages.drawing import (
     svg,
     whisker,
 )
+from dmix.warehouse_schema.sizes import num_text
 
 # pixels: left of panels with a line per name, and beside panels with names on the right
 NAMES, LEFT, RIGHT = 170, 80, 170
@@ -181,7 +182,7 @@ def headroom_panel(study: Headroom) -> Panel:
         naturals = study.natural_S.tolist()
         dots(axes, naturals, [len(names)] * len(naturals), colour="natural", hollow=True)
         axes.set_xlabel("utility over the base model")
-        _name_rows(axes, [*names, f"natural ({len(naturals)} runs)"])
+        _name_rows(axes, [*names, f"natural ({num_text(len(naturals), 'run')})"])
 
     title = "Headroom: every mixture of the first pass, the best one on fresh seeds"
     return Panel(title, HEADROOM_ROW * (len(study.best) + 1), NAMES, 20, draw)

@@ -31,6 +31,7 @@ from dmix.training.comparison.pages.yardsticks import write_yardsticks
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes, read_json
+from dmix.warehouse_schema.sizes import num_text
 
 COMPARED = ("confirmation", "screening")
 # Utility that a run stored and utility from its items are float64 sums of the same numbers.
@@ -156,7 +157,7 @@ def _introduction(evidence: Evidence) -> list[str]:
     }
     measured = "; ".join(f"{role}: {', '.join(names)}" for role, names in roles.items() if names)
     facts = evidence.facts
-    size = f"{len(facts.get('space', ()))} domains"
+    size = num_text(len(facts.get("space", ())), "domain")
     if "tier" in facts:
         size += f", tier `{facts['tier']}`"
     return [
@@ -252,15 +253,15 @@ def _warnings(evidence: Evidence) -> list[str]:
     """What a reader must know before trusting the numbers."""
     said = []
     if evidence.failed_attempts:
-        said.append(f"{evidence.failed_attempts} attempts failed and were made again.")
+        said.append(f"{num_text(evidence.failed_attempts, 'failed attempt', 'were')} made again.")
     for stage in COMPARED:
         layer = judged_layer(stage)
         panel = evidence.panel(stage, layer)
         unscored = len(evidence.done(stage)) - len(panel.units if panel else ())
         if unscored:
             said.append(
-                f"{stage.capitalize()}: {unscored} finished runs have no usable {layer} scores; they count as"
-                " failed."
+                f"{stage.capitalize()}: {num_text(unscored, 'finished run', 'have')} no usable {layer}"
+                " scores; they count as failed."
             )
         gap = utility_disagreement(evidence, stage, layer)
         if gap > TOLERANCE:

@@ -44,6 +44,7 @@ from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 # How old the tables of the results may get while a queue runs.
 _PUBLISH_SECONDS = 600.0
@@ -265,7 +266,9 @@ def _run_stage(study: Study, stage: str, *, request: Request, protocol: Committe
         left = len(missing_units(units, study.paths))
         if left:
             why = "time is up" if outcome.left else f"{outcome.failed} of its runs failed"
-            study.progress(f"stage {stage}: {left} runs left, {why}; run the same command to resume")
+            study.progress(
+                f"stage {stage}: {num_text(left, 'run')} left, {why}; run the same command to resume"
+            )
             return False
     study.progress(f"stage {stage} is done")
     return True

@@ -20,6 +20,7 @@ from dmix.training.farm.task import order_seed
 from dmix.training.farm.variations import possible_variations, variation_of
 from dmix.training.model.settings import ProxySettings
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 NATURAL = "natural"
 
@@ -135,8 +136,8 @@ def publish_farm(
     )
     if farm.todo:
         raise InputError(
-            f"{len(farm.todo)} trajectories of set {set_name!r} have no feedback; run the stage "
-            "of this set again"
+            f"{num_text(len(farm.todo), 'trajectory')} of set {set_name!r} without feedback; run the "
+            "stage of this set again"
         )
     collect(study.paths.warehouse, farm, spark=None, progress=study.progress)
 

@@ -48,6 +48,7 @@ from dmix.warehouse_schema.errors import TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +110,8 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
         summary = train(job, folder=Path(scratch, "run"), progress=logger.debug)
         if summary.steps < steps:
             raise TrainingError(
-                f"the run had too little text and ended after {summary.steps} of {steps} steps; in the "
-                "setting, lower samples_per_step, or raise supplies or max_passes"
+                f"the run had too little text and ended after {summary.steps} of {num_text(steps, 'step')}; "
+                "in the setting, lower samples_per_step, or raise supplies or max_passes"
             )
         # effects see what controllers see, and nothing that judges
         layers = settings.layers[:1] if unit.part in PROBES else settings.layers

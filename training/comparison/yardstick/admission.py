@@ -21,6 +21,7 @@ from dmix.training.comparison.yardstick.variance import (
     reliability_bound,
     scale,
 )
+from dmix.warehouse_schema.sizes import num_text
 
 Row = dict[str, Any]
 
@@ -195,9 +196,10 @@ def admission_page(settings: ComparisonSettings, tier: Tier, found: Sequence[Adm
     lines = [
         f"# Yardstick of `{settings.name}`",
         "",
-        f"{state}The yardstick admits {sum(a.admitted for a in judged)} of {len(judged)} objectives and"
-        f" refuses {refused or 'none'}. It runs mixtures at the natural target share; {judged[0].mixtures} of"
-        f" {tier.tilts} are done. Each mixture has {tier.tilt_seeds} seeds and {tier.tilt_bases} base models."
+        f"{state}The yardstick admits {sum(a.admitted for a in judged)} of "
+        f"{num_text(len(judged), 'objective')} and refuses {refused or 'none'}. It runs mixtures at the "
+        f"natural target share; {judged[0].mixtures} of {tier.tilts} are done. Each mixture has "
+        f"{num_text(tier.tilt_seeds, 'seed')} and {num_text(tier.tilt_bases, 'base model')}."
         f" The yardstick admits an objective if the mixture explains at least {THRESHOLD:.0%} of the variance"
         " of its scores within base models, on the judging items (layer `confirmation`).",
         "",

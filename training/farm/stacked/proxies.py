@@ -35,6 +35,7 @@ from dmix.training.scoring.environment import Scorer, no_finite_score
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.sizes import num_text
 
 # A trajectory with what its proxy came to, or why it broke.
 Outcome = tuple[Trajectory, ProxyResult | TrainingError]
@@ -84,8 +85,8 @@ def stacked_feedback(task: ProxyTask, trajectories: Sequence[Trajectory]) -> Ite
             yield from _StackRun(task, proxies).outcomes()
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"the GPU has too little memory to train {len(jobs)} proxies at once; give a smaller "
-                "--stack, or set microbatch_size under 'training' in the proxy file"
+                f"the GPU has too little memory to train {num_text(len(jobs), 'proxy')} at once; give "
+                "a smaller --stack, or set microbatch_size under 'training' in the proxy file"
             ) from error
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from dmix.training.report.queries.reader import Pair
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.series import QUANTITIES, shares
+from dmix.warehouse_schema.sizes import num_text
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 # Areas of one field that are named at first, and the colours of a field in report.css: more
@@ -79,9 +80,8 @@ def bands(run: Run, ranks: Mapping[Pair, int]) -> list[Band]:
             if length == 1:
                 found.append(_single(run.pairs, part[0], colour))
             else:
-                found.append(
-                    Band(f"{length} {'smaller' if rest else 'smallest'} domains", field, tuple(part), colour)
-                )
+                name = num_text(length, "smaller domain" if rest else "smallest domain")
+                found.append(Band(name, field, tuple(part), colour))
     return found
 
 

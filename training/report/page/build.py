@@ -28,6 +28,7 @@ from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
+from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +198,8 @@ def _banners(*, known: Mapping[str, str], shown: int, named: bool, farms: int, e
         bases = sum(kind == "base" for kind in known.values())
         what = f" ({bases} of them base models)" if bases else ""
         found.append(
-            f"This page shows {shown} of {len(known)} runs{what}. To choose runs, use 'dmix report --run ID'."
+            f"This page shows {shown} of {num_text(len(known), 'run')}{what}. To choose runs, use "
+            "'dmix report --run ID'."
         )
     if farms > MAX_FARMS:
         found.append(f"This page shows {MAX_FARMS} of {farms} sets of trajectories.")

@@ -23,6 +23,7 @@ from dmix.mixing.space.domains import Vector
 from dmix.training.run.decisions import Decision
 from dmix.training.run.state import RunState
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.sizes import num_text
 
 
 def restored_state(
@@ -88,7 +89,7 @@ def _check_history(state: RunState, *, settings: PlanSettings, objectives: int) 
     mixtures_TN, losses_TN, counts_TN = state.mixtures_TN(), state.losses_TN(), state.counts_TN()
     if len(state.feedback[0]) != objectives:
         raise ValueError(
-            f"it has scores on {len(state.feedback[0])} objectives, but the run has {objectives}"
+            f"it has scores on {num_text(len(state.feedback[0]), 'objective')}, but the run has {objectives}"
         )
     if (mixtures_TN < -SUM_TOLERANCE).any() or (abs(mixtures_TN.sum(axis=1) - 1) > SUM_TOLERANCE).any():
         raise ValueError("a mixture of its steps has weights below 0, or does not sum to 1")

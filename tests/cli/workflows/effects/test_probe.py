@@ -41,7 +41,8 @@ def test_a_dry_run_of_counts_names_the_tokens_of_the_dataset(unchecked, tiny_war
 )
 def test_each_estimator_has_its_measurement(monkeypatch, estimator, measure):
     monkeypatch.setattr(f"dmix.cli.workflows.effects.{measure}", lambda *_, **__: measure)
-    assert module._measured(None, None, estimator, str) == measure
+    monkeypatch.setattr(module, "_stored_result", lambda warehouse, stored, progress: stored)
+    assert module._measured(None, None, estimator, dry_run=False, progress=str) == measure
 
 
 def test_domains_come_by_how_much_they_help_and_without_text_not_at_all():

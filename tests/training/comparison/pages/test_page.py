@@ -166,8 +166,8 @@ def test_readers_are_warned(make_results, tmp_path):
     for seed, protocol in enumerate(("aa", "bb")):
         results.add("a", seed=seed, stage="confirmation", layers=("confirmation",), protocol_sha256=protocol)
     text = written(results, tmp_path)
-    assert "1 attempts failed and were made again" in text
-    assert "Screening: 1 finished runs have no usable development scores" in text
+    assert "1 failed attempt was made again" in text
+    assert "Screening: 1 finished run has no usable development scores" in text
     assert "differ from those of their items by up to 0.5" in text
     assert "scales of the utility are provisional" in text
     assert "more than one protocol" in text

@@ -83,7 +83,7 @@ def step_under_way(**values):
 
 
 CHANGES = {
-    "a step back": (mixer(step=1), "used 64 samples in 1 steps of 32"),
+    "a step back": (mixer(step=1), "used 64 samples in 1 step of 32"),
     "step 0": (mixer(step=0), "used 64 samples in 0 steps"),
     "step -1": (mixer(step=-1), "step is -1, expected a whole number of 0 or more"),
     "step true": (mixer(step=True), "step is True"),
