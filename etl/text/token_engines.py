@@ -202,9 +202,9 @@ def with_fallback(encode: EncodeBatch, reference: EncodeBatch, *, name: str, eng
             if not told:
                 told = True
                 logger.warning(
-                    "%s cannot encode a text of %d characters (%s); tokenizers encodes it (tokenizer %r)",
+                    "%s cannot encode a text of %s (%s); tokenizers encodes it (tokenizer %r)",
                     engine,
-                    len(text),
+                    num_text(len(text), "character"),
                     str(error).strip()[:200],
                     name,
                 )

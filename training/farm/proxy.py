@@ -24,6 +24,7 @@ from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.training.run.run import train
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.sizes import num_text
 
 __all__ = [
     "ProxyResult",
@@ -93,11 +94,11 @@ def proxy_result(
     filled_TD[: steps + 1] = scores_TD
     if steps + 1 < wanted:
         logger.warning(
-            "trajectory %s: dataset %s ran out of samples after %d of %d steps",
+            "trajectory %s: dataset %s ran out of samples after %d of %s",
             trajectory.trajectory_id,
             task.dataset,
             steps,
-            wanted - 1,
+            num_text(wanted - 1, "step"),
         )
     variation = task.variation(trajectory.trajectory_id, space=space)
     return ProxyResult(scores_TD=filled_TD, planned_TN=planned_TN, variation=variation)

@@ -112,7 +112,7 @@ def write_report(
         out = (warehouse.run(runs[0]) if len(runs) == 1 else warehouse.root) / "report.html"
     content = rendered.html.encode()
     publish_bytes(out.absolute(), content)
-    logger.info("wrote %s (%d runs, %.1f MB)", out, len(rendered.runs), len(content) / 1e6)
+    logger.info("wrote %s (%s, %.1f MB)", out, num_text(len(rendered.runs), "run"), len(content) / 1e6)
     return Report(path=out.absolute(), runs=rendered.runs, running=rendered.running, size_bytes=len(content))
 
 
