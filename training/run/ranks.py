@@ -193,6 +193,9 @@ class _Watch(threading.Thread):
             return  # all know, or the store is gone
         with suppress(Exception):  # the store is gone with the rank that held it: the others see that
             self._store.set(f"{self.name}/failed", f"rank {self._rank}{_FAILED}{words}")
+            self._store.set(f"{self.name}/heard/{self._rank}", "")
+        if self._rank == 0:  # it may hold the store: the others ask it within a poll
+            self._wait_for("heard", seconds=2 * _POLL_SECONDS)
 
     def leave(self) -> str:
         """Waits until all ranks have come to the end of the body.
@@ -210,11 +213,16 @@ class _Watch(threading.Thread):
         # the one that may hold the store goes last, else the others ask it in vain
         with suppress(Exception):
             self._store.set(f"{self.name}/gone/{self._rank}", "")
-        until = time.monotonic() + GRACE_SECONDS
-        while self._rank == 0 and not self._all("gone") and time.monotonic() < until:
-            time.sleep(_LEAVING_POLL_SECONDS)
+        if self._rank == 0:
+            self._wait_for("gone", seconds=GRACE_SECONDS)
         self._stopped.set()
         return ""
+
+    def _wait_for(self, what: str, *, seconds: float) -> None:
+        """Waits until all ranks have said so, but not longer than this."""
+        until = time.monotonic() + seconds
+        while not self._all(what) and time.monotonic() < until:
+            time.sleep(_LEAVING_POLL_SECONDS)
 
     def _all(self, what: str) -> bool:
         """Whether all ranks have said so; False where the store is gone."""
@@ -252,6 +260,7 @@ class _Watch(threading.Thread):
         try:
             if self._store.check([f"{self.name}/failed"]):
                 words: str = self._store.get(f"{self.name}/failed").decode()
+                self._store.set(f"{self.name}/heard/{self._rank}", "")
                 return words
             for rank in ended:
                 if not self._store.check([f"{self.name}/left/{rank}"]):

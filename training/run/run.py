@@ -256,7 +256,8 @@ def _run(
             with failing_together():
                 _fit(job, trainer, callback, folder=folder, restart=restart, log=log)
         finally:
-            trainer.close()
+            # not trainer.close(), which waits for all ranks: one that fails alone has to say so and to end
+            trainer.engine.close()
             # torch (2.7) keeps every model whose state was saved, as the key of this cache
             _get_fqns.cache_clear()
 
@@ -301,7 +302,7 @@ def _fit(
             log.write("run_failed", step=callback.state.steps_done + 1, detail=error.message, **lost)
         if not job.keep_checkpoints:
             raise
-        raise TrainingError(f"{error.message}; {_what_is_whole(job, folder)}") from error
+        raise type(error)(f"{error.message}; {_what_is_whole(job, folder)}") from error
     except (Exception, KeyboardInterrupt) as error:
         step, detail = callback.state.steps_done + 1, str(error) or type(error).__name__
         if log is not None:

@@ -17,7 +17,9 @@ from dmix.mixing.controllers import Proposal
 from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.run import ranks
 from dmix.training.run.assembly.job import TrainingJob
+from dmix.training.run.assembly.trainer import make_optimizer
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
+from dmix.training.run.resuming.checkpoint_files import checkpoints
 from dmix.training.run.run import train
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError, TrainingError
 from dmix.warehouse_schema.files.events import read_events
@@ -273,7 +275,7 @@ def test_a_rank_that_is_done_learns_of_the_failure_of_another(impatient, failing
             time.sleep(1)
             raise ValueError("bad batch")
 
-    codes, said = ranks_that_end(work, then=lambda rank: time.sleep(0.5))
+    codes, said = ranks_that_end(work)
     assert codes == [9, 9]
     assert said[1 - failing].startswith(f"TrainingError: rank {failing} failed: ValueError: bad batch; rank")
 
@@ -342,7 +344,43 @@ def test_a_rank_that_is_killed_in_training_is_named_by_message_and_event(make_jo
 
     codes, said = ranks_that_end(work)
     assert codes == [9, -signal.SIGKILL]
-    assert said[0] == "RankLostError: rank 1 was killed; rank 0 also ends"
+    assert said[0].startswith("RankLostError: rank 1 was killed; rank 0 also ends; the run has no checkpoint")
     last = list(read_events(events))[-1]
     assert (last["event"], last["rank_lost"]) == ("run_failed", True)
     assert last["detail"] == "rank 1 was killed; rank 0 also ends"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("poisoned", [0, 1])
+def test_a_rank_whose_moments_alone_are_not_finite_ends_all_with_its_words(
+    make_job, tmp_path, monkeypatch, poisoned
+):
+    """Both ranks say it, and which checkpoint is whole, and one event does; nothing waits for a barrier."""
+    job = make_job(tmp_path / "asked")
+    job = dataclasses.replace(job, training=dataclasses.replace(job.training, checkpoint_steps=1), steps=2)
+
+    def making(*arguments):
+        optimizer, batches = make_optimizer(*arguments), []
+
+        def poison(*_):
+            batches.append(0)
+            if len(batches) == 8:  # the last one of step 2
+                next(iter(optimizer.state.values()))["exp_avg"].fill_(np.inf)
+
+        optimizer.register_step_post_hook(poison)
+        return optimizer
+
+    def work(rank):
+        if rank == poisoned:
+            monkeypatch.setattr("dmix.training.run.assembly.trainer.make_optimizer", making)
+        train(job, folder=tmp_path / "run")
+
+    codes, said = ranks_that_end(work)
+    assert codes == [9, 9]
+    for words in said.values():
+        assert "the optimiser's state is not finite" in words
+        assert "step1-ba4.pt (after step 1) is complete" in words
+    assert said[1 - poisoned].startswith(f"TrainingError: rank {poisoned} failed: ")
+    last = list(read_events(tmp_path / "run" / "events.jsonl"))[-1]
+    assert last["event"] == "run_failed" and "not finite" in last["detail"]
+    assert [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["step1-ba4.pt"]
