@@ -15,6 +15,7 @@ from transformers.integrations import sdpa_attention
 
 from dmix.mixing.delivery.boundaries import document_mask, document_positions, document_segments
 from dmix.training.model.families import layers_of, positions_of
+from dmix.training.model.llama.hidden import hidden_states, is_plain_llama
 from dmix.training.model.loss import MeanNextTokenLoss, next_token_losses
 from dmix.training.model.precision import cpu_bf16
 from dmix.warehouse_schema.errors import InputError
@@ -106,7 +107,7 @@ class LanguageModel(ComposerModel):
     def _losses(self, input_BL: Tensor) -> dict[str, Tensor]:
         view = self.training_view(input_BL)
         if self._plain_output:
-            hidden_BLH = self.network.base_model(**view).last_hidden_state
+            hidden_BLH = self._hidden_states(view)
             mean, token_loss_BL = next_token_losses(hidden_BLH, self.output_weight, input_BL)
             return {"loss": mean, "loss_B": token_loss_BL.mean(1)}
         logits_BLV = self.network(**view).logits
@@ -138,12 +139,20 @@ class LanguageModel(ComposerModel):
     def _losses_at(self, input_BL: Tensor, rows_T: Tensor, positions_T: Tensor) -> Tensor:
         labels_T, view = input_BL[rows_T, positions_T], self.whole_view(input_BL)
         if self._plain_output:
-            hidden_TH = self.network.base_model(**view).last_hidden_state[rows_T, positions_T - 1]
-            weight_VH = self.output_weight.to(hidden_TH.dtype)
+            hidden_TH = self._hidden_states(view)[rows_T, positions_T - 1]
+            weight_VH = self.output_weight.detach().to(hidden_TH.dtype)
             losses_T: Tensor = MeanNextTokenLoss.apply(hidden_TH, weight_VH, labels_T)[1]
             return losses_T
         logits_TV = self.network(**view).logits[rows_T, positions_T - 1].float()
         return nn.functional.cross_entropy(logits_TV, labels_T, reduction="none")
+
+    def _hidden_states(self, view: dict[str, Any]) -> Tensor:
+        """Last hidden states of a pass, shape (B, L, H)."""
+        trunk = self.network.base_model
+        if "position_ids" not in view and is_plain_llama(trunk):
+            return hidden_states(trunk, view["input_ids"])
+        hidden_BLH: Tensor = trunk(**view).last_hidden_state
+        return hidden_BLH
 
     def training_view(self, input_BL: Tensor) -> dict[str, Any]:
         """Arguments of the network's pass over training samples."""

@@ -14,14 +14,14 @@ the losses of single tokens come along as plain numbers.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dmix.training.model.settings import CHUNK_TOKENS
 
 # tokens T, hidden size H, vocabulary V, chunk C; models of a stack P
 
-# Below the least normal float32 a chance loses digits.
-_LEAST_CHANCE = 1.2e-38
+# Sums of exponentials whose products with hidden states and gradients keep all digits in float32.
+_TOTALS = (1e-30, 1e30)
 
 
 class MeanNextTokenLoss(torch.autograd.Function):
@@ -40,15 +40,15 @@ class MeanNextTokenLoss(torch.autograd.Function):
         for start in range(0, num_tokens, CHUNK_TOKENS):
             part = slice(start, start + CHUNK_TOKENS)
             hidden_CH, labels_C1 = hidden_TH[..., part, :], labels_T[..., part, None]
-            losses_T[..., part], chance_CV = _losses(hidden_CH, weight_VH, labels_C1, buffer)
+            losses_T[..., part], chance_CV, total_C1 = _losses(hidden_CH, weight_VH, labels_C1, buffer)
             if grad_hidden_TH is None:
                 continue
-            # d loss / d logits = softmax - one hot; divided by T at the end, on the small results
-            chance_CV.scatter_add_(-1, labels_C1, torch.full_like(labels_C1, -1, dtype=torch.float32))
+            # d loss / d logits = chances / total - one hot; divided by total and T on the small results
+            chance_CV.scatter_add_(-1, labels_C1, -total_C1)
             grad_CV = chance_CV.to(hidden_TH.dtype)
-            grad_hidden_TH[..., part, :] = grad_CV @ weight_VH.to(grad_CV.dtype)
+            grad_hidden_TH[..., part, :] = (grad_CV @ weight_VH.to(grad_CV.dtype)).div_(total_C1)
             if grad_weight_HV is not None:
-                _add_product(grad_weight_HV, hidden_CH.mT, grad_CV)
+                _add_product(grad_weight_HV, (hidden_CH / total_C1.to(hidden_CH.dtype)).mT, grad_CV)
         if grad_hidden_TH is not None:
             grad_weight_VH = (
                 None if grad_weight_HV is None else grad_weight_HV.div_(num_tokens).mT.to(weight_VH.dtype)
@@ -79,24 +79,23 @@ def _buffer(hidden_TH: Tensor, weight_VH: Tensor) -> Tensor | None:
 
 def _losses(
     hidden_CH: Tensor, weight_VH: Tensor, labels_C1: Tensor, buffer: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Losses of a chunk, and the softmax over the vocabulary, float32.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses of a chunk, chances of the vocabulary before their division by a total, and the total, float32.
 
-    In the buffer, one kernel goes over each row while it is in the cache; the losses come from the chances
-    themselves, and anew from the logits where one is too small for that.
+    In the buffer, the chances are exponentials of the logits themselves, which spares passes over the
+    table; logits so large or small that a total leaves `_TOTALS` are taken less their largest, by softmax.
     """
-    if buffer is None:
-        log_chance_CV = (hidden_CH @ weight_VH.mT).float().log_softmax(-1)
-        return -log_chance_CV.gather(-1, labels_C1)[..., 0], log_chance_CV.exp_()
-    logits_CV = buffer[..., : hidden_CH.shape[-2], :]
-    torch.matmul(hidden_CH, weight_VH.mT, out=logits_CV)
-    chance_CV = torch.softmax(logits_CV, -1, out=logits_CV)
-    picked_C1 = chance_CV.gather(-1, labels_C1)
-    if bool((picked_C1 < _LEAST_CHANCE).any()):
-        return nn.functional.cross_entropy(
-            (hidden_CH @ weight_VH.mT).flatten(0, -2), labels_C1.flatten(), reduction="none"
-        ).view(labels_C1.shape[:-1]), chance_CV
-    return -picked_C1.log()[..., 0], chance_CV
+    if buffer is not None:
+        logits_CV = buffer[..., : hidden_CH.shape[-2], :]
+        torch.matmul(hidden_CH, weight_VH.mT, out=logits_CV)
+        picked_C1 = logits_CV.gather(-1, labels_C1)
+        total_C1 = logits_CV.exp_().sum(-1, keepdim=True)
+        least, most = (float(bound) for bound in total_C1.aminmax())
+        if _TOTALS[0] < least and most < _TOTALS[1]:
+            return (total_C1.log() - picked_C1)[..., 0], logits_CV, total_C1
+    log_chance_CV = (hidden_CH @ weight_VH.mT).float().log_softmax(-1)
+    losses_C = -log_chance_CV.gather(-1, labels_C1)[..., 0]
+    return losses_C, log_chance_CV.exp_(), torch.ones_like(labels_C1, dtype=torch.float32)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -81,7 +81,7 @@ class ModelStack:
         view = self.model.whole_view(input_BL)
         hidden_PBLH = vmap(partial(self._pass, view=view))(self._trunk)
         hidden_PTH = hidden_PBLH[:, rows_T, positions_T - 1]
-        weight_PVH = self.weights[self.output_name].to(hidden_PTH.dtype)
+        weight_PVH = self.weights[self.output_name].detach().to(hidden_PTH.dtype)
         labels_PT = input_BL[rows_T, positions_T].expand(len(hidden_PTH), -1)
         losses_PT: Tensor = MeanNextTokenLoss.apply(hidden_PTH, weight_PVH, labels_PT)[1]
         return losses_PT

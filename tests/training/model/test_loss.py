@@ -55,3 +55,18 @@ def test_extreme_logits_stay_finite():
     weight = torch.tensor([[1e4], [-1e4]])
     mean, _ = next_token_losses(torch.ones(1, 2, 1), weight, torch.tensor([[0, 1]]))
     assert mean.item() == 2e4
+
+
+def test_chunks_with_large_and_with_usual_logits_have_the_losses_and_gradients_of_the_full_table():
+    hidden, weight, ids = example()
+    with torch.no_grad():
+        hidden[0] *= 100  # the first chunk alone has logits above 69, where totals leave their bounds
+    mean, losses = next_token_losses(hidden, weight, ids)
+    mean.backward()
+    plain_hidden, plain_weight = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
+    expected = reference(plain_hidden, plain_weight, ids)
+    expected.mean().backward()
+    assert (plain_hidden[0] @ plain_weight.T).max() > 200
+    torch.testing.assert_close(losses.flatten(), expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(hidden.grad, plain_hidden.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(weight.grad, plain_weight.grad, rtol=1e-4, atol=1e-5)
