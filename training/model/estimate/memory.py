@@ -5,7 +5,8 @@ Weights, gradients and AdamW's two moments are kept in fp32, four bytes each, as
 automatic mixed precision. What is left out: the CUDA context (about 1 GiB), fragments of the
 allocator, buffers of the communication. On a CPU, glibc keeps freed memory of up to 0.8 times the
 activations, unless MALLOC_MMAP_THRESHOLD_ is set. Activations are those that PyTorch keeps for the backward
-pass of layers with fused attention, which holds no table of L x L scores.
+pass of layers with fused attention, which holds no table of L x L scores. A LLaMA in fp32 on a CPU keeps
+about half of them (`dmix.training.model.llama`), which the estimate leaves out of account.
 """
 
 import dataclasses
