@@ -67,7 +67,8 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Accept changed items or a changed starting model. dmix records the old and the new digest.",
+    help="Accept changed items, starting models or manifests of the dataset. dmix records the old and the "
+    "new digest.",
 )
 @settings_options(EvaluationSettings)
 @json_option

@@ -73,7 +73,8 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Accept changed items or changed base models. dmix records the old and the new digest.",
+    help="Accept changed items, base models or manifests of the dataset. dmix records the old and the new "
+    "digest.",
 )
 @json_option
 @dry_run_option

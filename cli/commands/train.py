@@ -115,8 +115,8 @@ SECTIONS = {
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="With --resume: accept changed items or changed controller code. dmix records the old and the "
-    "new digest.",
+    help="With --resume: accept changed items, controller code or manifests of the dataset. dmix records "
+    "the old and the new digest.",
 )
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
