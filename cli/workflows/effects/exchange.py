@@ -224,7 +224,7 @@ def _exported_probes(entries: Any, space: "DomainSpace") -> "list[Probe]":
     controls = [probe for probe in probes if not probe.domains]
     probed = [domain for probe in probes for domain in probe.domains]
     if len(controls) < _LEAST_RUNS or len(probes) - len(controls) < _LEAST_RUNS:
-        raise ValueError(f"it has fewer than {_LEAST_RUNS} probes or {_LEAST_RUNS} controls")
+        raise ValueError("it has too few probes or controls")
     if len(set(probed)) < len(probed) or len({probe.probe_id for probe in probes}) < len(probes):
         raise ValueError("a probe, or a domain of one, comes twice")
     return probes
