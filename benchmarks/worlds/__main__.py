@@ -4,10 +4,11 @@
     dmix bench quality --data DATA --setting WORLDS/fitting-00.yaml --stage worlds --results RESULTS
     python -m benchmarks.worlds fit --out WORLDS --results RESULTS
     python -m benchmarks.worlds table --out WORLDS --results RESULTS
+    python -m benchmarks.worlds card --out WORLDS --results RESULTS
 
-`write`, `fit` and `table` train nothing. Runs of held-out worlds need the priors that `fit` writes beside the
-setting files. Each world of the ladder has priors of its own, from fitting worlds that share no target with
-it.
+These four train nothing. `card` writes the model card of the shipped default. Runs of held-out worlds need the
+priors that `fit` writes beside the setting files. Each world of the ladder has priors of its own, from fitting
+worlds that share no target with it.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.provenance import ROOT
+from benchmarks.worlds.card import card
 from benchmarks.worlds.page import FIGURE, figure, page, promises
 from benchmarks.worlds.priors import fit_priors
 from benchmarks.worlds.rows import world_runs
@@ -22,6 +25,8 @@ from benchmarks.worlds.settings import LADDER, load_split, write_worlds
 
 from dmix.training.comparison.effects.world_plans import PRIORS_FILE, priors_file
 from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
+
+CARD_FILE = ROOT / "mixing" / "assets" / "dmix-base" / "README.md"
 
 
 def write(data: Path, out: Path) -> list[Path]:
@@ -64,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("write", "fit", "table"))
+    parser.add_argument("command", choices=("write", "fit", "table", "card"))
     parser.add_argument("--data", type=Path, help="folder of corpora")
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks/quality/worlds"), help="folder of the setting files"
@@ -81,6 +86,8 @@ def main() -> None:
     elif given.command == "fit":
         for path in fit(given.out, given.results):
             print(f"{path}: {json.dumps(json.loads(path.read_text()), indent=1)}")
+    elif given.command == "card":
+        publish_bytes(CARD_FILE, card(given.out, given.results).encode())
     else:
         print(table(given.out, given.results))
 

@@ -37,7 +37,7 @@ from dmix.warehouse_schema.progress import signs_of_life
 @click.option(
     "--full",
     is_flag=True,
-    help="Train an agent on the scores of small models (proxies). Default: use the effect agent, which "
+    help="Train an agent on the scores of small models (proxies). Default: use dmix-base, which "
     "needs no training.",
 )
 @master_option

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dmix.etl.classify.settings import ClassifySettings
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -55,6 +56,24 @@ def check_controller(warehouse: Warehouse, spec: str) -> None:
         check_agent(warehouse, argument)
     elif kind.of_set:
         check_set(warehouse, re.split("[/:]", argument)[0])
+
+
+def controller_spec(warehouse: Warehouse, agent: str | None, controller: str | None) -> str:
+    """The one of both that was given, as a controller; the shipped default is the controller that it names.
+
+    Raises:
+        InputError: If both or none were given.
+    """
+    if (agent is None) == (controller is None):
+        given = "neither" if agent is None else "both"
+        raise InputError(
+            f"dmix needs --agent or --controller to choose the mixtures, but got {given}; give exactly one"
+        )
+    if agent is None:
+        return str(controller)
+    from dmix.mixing.agent.folders import agent_spec
+
+    return agent if agent.partition(":")[0] == "effect" else agent_spec(warehouse, agent)
 
 
 def check_new_agent(warehouse: Warehouse, agent: str, *, overwrite: bool) -> None:

@@ -13,6 +13,8 @@ from dmix.warehouse_schema.text_files import read_json_object
 
 _OF_SETS = "dmix-set-agent"  # `SetAgentConfig.model_type`
 _SHIPPED = Path(__file__).parent.parent / "assets"
+# The networks that names of shipped agents once meant; stored runs and comparisons still name them so.
+_NETWORKS = {"dmix-base": "dmix-base-1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,15 @@ def shipped_agents() -> list[str]:
     return sorted(path.parent.name for path in _SHIPPED.glob("*/config.json"))
 
 
+def agent_spec(warehouse: Warehouse, name_or_path: str) -> str:
+    """The controller that an agent is: `agent:NAME`, or what a shipped agent without weights names."""
+    shipped = _SHIPPED / name_or_path / "config.json"
+    if any((folder / "config.json").is_file() for folder in _own_folders(warehouse, name_or_path)):
+        return f"agent:{name_or_path}"
+    named = read_json_object(shipped).get("controller") if shipped.is_file() else None
+    return f"agent:{name_or_path}" if named is None else str(named)
+
+
 def check_free(warehouse: Warehouse, *, name: str, overwrite: bool) -> None:
     """Raises `InputError` if an agent of that name exists and is not to be replaced."""
     if warehouse.agent(name).exists() and not overwrite:
@@ -62,10 +73,10 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
         NotFoundError: If there is none of the three.
         InputError: If one of the warehouse is a link, or holds one.
     """
-    own = warehouse.root / "agents" / name_or_path
-    for folder in (from_home(name_or_path), own, _SHIPPED / name_or_path):
+    shipped = _SHIPPED / _NETWORKS.get(name_or_path, name_or_path)
+    for folder in (*_own_folders(warehouse, name_or_path), shipped):
         if (folder / "config.json").is_file():
-            if folder.absolute().is_relative_to(own.parent):
+            if folder.absolute().is_relative_to(warehouse.root / "agents"):
                 refuse_links(folder)
             return folder
     raise NotFoundError(
@@ -74,6 +85,11 @@ def agent_folder(warehouse: Warehouse, name_or_path: str) -> Path:
         f"{', '.join(shipped_agents()) or 'none'}. Give one of these or the folder of an agent, or train "
         "an agent with 'dmix agent sft'"
     )
+
+
+def _own_folders(warehouse: Warehouse, name_or_path: str) -> tuple[Path, Path]:
+    """Where a user's own agent may be: a path, and a name in the warehouse."""
+    return from_home(name_or_path), warehouse.root / "agents" / name_or_path
 
 
 def agent_facts(warehouse: Warehouse, name_or_path: str) -> AgentFacts:

@@ -17,7 +17,7 @@ from dmix.mixing.space.history import History
 from dmix.warehouse_schema.files.layout import Warehouse
 
 ROOT = Path(__file__).parents[2]
-NAME = "dmix-base"
+NAME = "dmix-base-1"
 FILES = {"config.json", "model.safetensors", "README.md"}
 # Sets that may be used for research or non-commercial purposes alone.
 RESEARCH_ONLY = ("newsgroups", "bbc_news", "reuters", "ag_news", "brown", "asdiv")

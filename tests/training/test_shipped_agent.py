@@ -16,7 +16,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.taxonomy import Taxonomy
 
-NAME = "dmix-base"
+NAME = "dmix-base-1"
 
 
 def sizes(source, target):

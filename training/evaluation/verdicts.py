@@ -51,7 +51,7 @@ class Group:
 
     Attributes:
         controller: Of all of them.
-        guided: True where an agent steered.
+        guided: True where an agent steered, or a plan was made.
         utilities: U of each run, R of them; empty where it is not known.
         changes: Changes of each objective since step 0 in nats per token, R each.
         roles: `general` or `target` by objective.

@@ -1,6 +1,6 @@
 """The whole chain, small, by calling what the other commands call: `dmix quickstart`.
 
-Effects are measured by counts, relative to the base model, and the effect agent steers by them. With
+Effects are measured by counts, relative to the base model, and the shipped default plans a mixture from them. With
 `--full`, a farm is collected and an agent trained on it instead.
 
 Every stage finds out by itself what is done already, so running it again redoes nothing. The
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dmix.etl.spark.executors import Automatic
     from dmix.training.run.summary import RunSummary
 
-CONTROLLERS = (f"effect:{sizes.NAME}", "natural", "source-share:0.5")
+CONTROLLERS = (f"plan:{sizes.NAME}", "natural", "source-share:0.5")
 FULL_CONTROLLERS = (f"agent:{sizes.NAME}", "natural", "naive")
 
 
@@ -50,7 +50,7 @@ def quickstart(
         data: Folder of your own text, with sub-folders `source*` and `target*`; generated text when left out.
         out: Folder for files, warehouse and report.
         seeds: Number of runs per controller.
-        full: Collect a farm and train an agent on it, instead of using the effect agent.
+        full: Collect a farm and train an agent on it, instead of using the shipped default.
         master: Spark master.
         progress: Receives lines for people.
 
@@ -112,7 +112,7 @@ def _chain(
     else:
         with stage(4, "effects of domains on objectives, by counts"):
             stages.count_effects(warehouse, files, progress=progress)
-        named = "runs: effect agent, natural and half-and-half mixing"
+        named = "runs: the plan (dmix-base), natural and half-and-half mixing"
     with stage(6 if full else 5, f"{num_text(len(jobs), 'run')}: {named}"):
         runs = train_all(warehouse, files, jobs, helper, progress=progress)
         judge_all(warehouse, files, runs, progress=progress)
@@ -121,7 +121,7 @@ def _chain(
 
 def _refuse_mixed(warehouse: Warehouse, *, full: bool) -> None:
     """Raises `InputError` where runs of the two chains would not have the same scales."""
-    started = (warehouse.run("effect-0") / "events.jsonl").is_file()
+    started = (warehouse.run("plan-0") / "events.jsonl").is_file()
     scaled = (warehouse.feedback(sizes.NAME) / "environment.yaml").is_file()
     if full and started and not scaled:
         raise InputError(

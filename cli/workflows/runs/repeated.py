@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmix.cli.workflows.preflight import controller_spec
 from dmix.training.model.settings import MAY_CHANGE, load_training
 from dmix.training.run.request import resolve_model, with_rate
 from dmix.warehouse_schema.errors import InputError, TrainingError
@@ -103,7 +104,7 @@ def _compared(
     if name == "model":
         return {name: (before.model, resolve_model(str(value), warehouse))}
     if name in ("agent", "controller"):
-        return {name: (before.controller, _spec(name, str(value), before))}
+        return {name: (before.controller, _spec(name, str(value), before, warehouse))}
     if name == "shadow":
         return {name: (before.shadow, _absolute(str(value)))}
     if name == "training":
@@ -137,9 +138,12 @@ def _compared_environment(
     return {f"environment: {name}": (old.get(name), new.get(name)) for name in names}
 
 
-def _spec(name: str, value: str, before: "RunConfig") -> str:
+def _spec(name: str, value: str, before: "RunConfig", warehouse: Warehouse) -> str:
     """A controller as a configuration names it; `effect` or `plan` alone takes the name that the run has."""
-    spec = value if name == "controller" or value.partition(":")[0] == "effect" else f"agent:{value}"
+    if name == "agent" and before.controller == f"agent:{value}":
+        return before.controller  # a run of before the shipped default named another controller
+    agent, controller = (value, None) if name == "agent" else (None, value)
+    spec = controller_spec(warehouse, agent, controller)
     if spec in ("effect", "plan") and before.controller.partition(":")[0] == spec:
         return before.controller
     return _absolute(spec)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.show.notebook import run_monitor
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import check_kept_out
-from dmix.cli.workflows.preflight import check_controller
+from dmix.cli.workflows.preflight import check_controller, controller_spec
 from dmix.cli.workflows.runs.finish import finish_run
 from dmix.cli.workflows.runs.plan import run_plan
 from dmix.cli.workflows.runs.repeated import (
@@ -164,8 +164,8 @@ def _new_run(
     """The configuration of a run that has not started, all parts of which are there and screened."""
     if model is None:
         raise InputError("--model is missing; give a model file, a checkpoint folder or a hub id")
-    spec = controller_spec(agent, controller)
-    if agent is not None and environment is None:
+    spec = controller_spec(warehouse, agent, controller)
+    if agent is not None and environment is None and spec != "plan":
         raise InputError("an agent needs scores; give the environment file with --environment")
     for named in (spec, request.shadow):
         if named is not None:
@@ -301,19 +301,3 @@ def training_settings(path: Path | None, loggers: Sequence[str]) -> TrainingSett
     if settings.lora is not None:
         check_lora()
     return settings
-
-
-def controller_spec(agent: str | None, controller: str | None) -> str:
-    """The one of both that was given, as a controller.
-
-    Raises:
-        InputError: If both or none were given.
-    """
-    if (agent is None) == (controller is None):
-        given = "neither" if agent is None else "both"
-        raise InputError(
-            f"dmix needs --agent or --controller to choose the mixtures, but got {given}; give exactly one"
-        )
-    if agent is None:
-        return str(controller)
-    return agent if agent.partition(":")[0] == "effect" else f"agent:{agent}"

@@ -418,13 +418,13 @@ dmix mix probe --environment environment.yaml
 dmix mix plan --samples {samples} --out mixture.yaml
 
 # 4. Train twice on {tokens} tokens ({run_time}). The first run uses natural mixing, for comparison. In
-# the second run, the effect agent starts from a plan and corrects it by the scores of the run.
+# the second run, dmix-base uses the planned mixture.
 # After each run, dmix eval measures how much it learned and forgot, on items that no controller saw
 # ({judge_time}).
 dmix train --run natural --controller natural {common}
 dmix eval --run natural --step all --environment judging.yaml
-dmix train --run effect --agent effect {common}
-dmix eval --run effect --step all --environment judging.yaml
+dmix train --run planned --agent dmix-base {common}
+dmix eval --run planned --step all --environment judging.yaml
 
 # 5. Write a report: one HTML file.
 dmix report --out report.html

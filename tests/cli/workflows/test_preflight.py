@@ -5,6 +5,12 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
+from dmix.cli.workflows.preflight import controller_spec
+from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
+
 HEAVY = {"torch", "pyspark", "composer", "transformers", "streaming", "d3rlpy"}
 CASES = [
     (["train", "--controller", "natural"], "--model is missing"),
@@ -114,3 +120,26 @@ def test_a_step_without_a_model_is_refused_before_heavy_imports(tiny_warehouse, 
         assert HEAVY & refusals(cases, tiny_warehouse.root) == set()
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("agent", "controller", "spec"),
+    [
+        ("mine", None, "agent:mine"),
+        ("dmix-base", None, "plan"),
+        ("dmix-base-1", None, "agent:dmix-base-1"),
+        ("effect", None, "effect"),
+        ("effect:math", None, "effect:math"),
+        (None, "odm", "odm"),
+    ],
+)
+def test_an_agent_is_a_controller_and_the_effect_agent_has_its_own_name(agent, controller, spec, tmp_path):
+    assert controller_spec(Warehouse.at(tmp_path), agent, controller) == spec
+
+
+@pytest.mark.parametrize(
+    ("agent", "controller", "said"), [("a", "b", "both"), (None, None, "--agent or --controller")]
+)
+def test_exactly_one_of_agent_and_controller_is_given(agent, controller, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        controller_spec(Warehouse.at(tmp_path), agent, controller)

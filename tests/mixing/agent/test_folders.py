@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
-from dmix.mixing.agent.folders import agent_facts, agent_folder, check_free, check_labels, shipped_agents
+from dmix.mixing.agent.folders import (
+    agent_facts,
+    agent_folder,
+    agent_spec,
+    check_free,
+    check_labels,
+    shipped_agents,
+)
 from dmix.mixing.agent.store import load_agent, publish_agent
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json
@@ -43,6 +50,15 @@ def test_a_path_comes_before_a_name_and_a_name_before_what_dmix_has(warehouse, t
     publish_json(tmp_path / "cwd" / shipped / "config.json", {})
     monkeypatch.chdir(tmp_path / "cwd")
     assert agent_folder(warehouse, shipped).absolute() == tmp_path / "cwd" / shipped
+
+
+def test_the_default_stands_for_a_plan_unless_somebody_has_an_agent_of_its_name(warehouse):
+    assert shipped_agents() == ["dmix-base", "dmix-base-1"]
+    assert agent_spec(warehouse, "dmix-base") == "plan"
+    assert agent_spec(warehouse, "dmix-base-1") == "agent:dmix-base-1"
+    assert agent_folder(warehouse, "dmix-base").name == "dmix-base-1"  # a network of stored runs
+    publish_json(warehouse.agent("dmix-base") / "config.json", {})
+    assert agent_spec(warehouse, "dmix-base") == "agent:dmix-base"
 
 
 def test_a_name_is_taken_until_it_may_be_replaced(warehouse):

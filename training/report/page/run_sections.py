@@ -119,8 +119,8 @@ def run_section(
 
 
 def first_open(runs: Sequence[Run]) -> str | None:
-    """Id of the run that shows at first: a guided one if there is one."""
-    return next((run.run_id for run in runs if run.kind == "guided"), runs[0].run_id if runs else None)
+    """Id of the run that shows at first: of an agent or a plan if there is one."""
+    return next((run.run_id for run in runs if run.leads), runs[0].run_id if runs else None)
 
 
 def run_facts(run: Run) -> dict[str, Any]:

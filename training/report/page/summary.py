@@ -62,7 +62,7 @@ def on_other_items(run: Run, warehouse: Path) -> list[Judged]:
 
 def answer_text(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) -> str:
     """The answer in a few sentences: by the items that no controller saw, where they were scored."""
-    guided_first = sorted(runs, key=lambda run: run.kind != "guided")
+    guided_first = sorted(runs, key=lambda run: not run.leads)
     told = judged_sentence({run.run_id: of_eval[run.run_id] for run in guided_first})
     compared = largest_comparison(runs)
     members = sum(max((len(of) for of in group.changes.values()), default=0) for group in compared)
@@ -252,12 +252,12 @@ def _repetitive(runs: Sequence[Run], warehouse: Path, corpora: Mapping[str, str]
 
 
 def _not_comparable(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
-    guided = [run for run in runs if run.kind == "guided"]
+    guided = [run for run in runs if run.leads]
     taken = [run.run_id for run in runs]
     if guided and not any(run.controller == "natural" for run in runs):
         name = again.free_name("natural", taken)
         yield Advice(
-            f"There is no run to compare with {guided[0].run_id}. Add a run without an agent and with "
+            f"There is no run to compare with {guided[0].run_id}. Add a run of natural mixing with "
             "the same other flags:",
             again.like(guided[0], warehouse=warehouse, name=name, controller="natural"),
         )

@@ -51,7 +51,7 @@ def _group(runs: Sequence[Run]) -> Group | None:
     }
     return Group(
         controller=runs[0].controller,
-        guided=runs[0].kind == "guided",
+        guided=runs[0].leads,
         utilities=tuple(value for value in utilities if value is not None),
         changes=changes,
         roles=dict(zip(environment.names, environment.roles, strict=True)),

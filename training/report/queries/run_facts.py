@@ -92,6 +92,11 @@ class Run:
     departures: tuple[Departure, ...]
     evaluations: tuple[Evaluation, ...]
 
+    @property
+    def leads(self) -> bool:
+        """Whether an agent or a plan chose its mixtures; other runs are there for comparison."""
+        return self.kind == "guided" or self.controller.partition(":")[0] == "plan"
+
 
 def run_ids(catalog: Reader) -> dict[str, str]:
     """Kind of every run in the catalog by id, newest first."""

@@ -32,11 +32,11 @@ def kept_files(out):
 def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, capsys):
     first = chain(tmp_path, capsys)
     rows = {row["controller"]: row for row in first["runs"]}
-    assert list(rows) == ["(before)", "effect", "natural", "source-share"]
+    assert list(rows) == ["(before)", "plan", "natural", "source-share"]
     half = [rows["source-share"][f"{field} tokens"] for field in ("source", "target")]
     assert abs(half[0] - half[1]) <= 4 * sizes.SEQ_LEN  # whole samples of each domain
     judged, _, by_feedback = first["answer"].partition("By the items that the controller sees: ")
-    assert judged.startswith("On items that no controller saw: run effect-0: ")
+    assert judged.startswith("On items that no controller saw: run plan-0: ")
     assert all(run in judged for run in ("natural-0", "source-share-0"))
     assert "Best: " in by_feedback and "Preliminary" not in first["answer"]
     assert "proves nothing" in first["note"] and "at least two seeds" in first["note"]

@@ -2,31 +2,10 @@
 
 import pytest
 
-from dmix.cli.workflows.runs.train import _not_default, controller_spec, train_run
+from dmix.cli.workflows.runs.train import _not_default, train_run
 from dmix.training.run.request import RunRequest
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-
-
-@pytest.mark.parametrize(
-    ("agent", "controller", "spec"),
-    [
-        ("mine", None, "agent:mine"),
-        ("effect", None, "effect"),
-        ("effect:math", None, "effect:math"),
-        (None, "odm", "odm"),
-    ],
-)
-def test_an_agent_is_a_controller_and_the_effect_agent_has_its_own_name(agent, controller, spec):
-    assert controller_spec(agent, controller) == spec
-
-
-@pytest.mark.parametrize(
-    ("agent", "controller", "said"), [("a", "b", "both"), (None, None, "--agent or --controller")]
-)
-def test_exactly_one_of_agent_and_controller_is_given(agent, controller, said):
-    with pytest.raises(InputError, match=said):
-        controller_spec(agent, controller)
 
 
 def test_only_what_differs_from_the_defaults_counts_as_given():

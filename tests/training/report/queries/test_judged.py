@@ -20,6 +20,7 @@ def run(
         run_id=run_id,
         dataset="d",
         kind="guided" if controller.startswith("agent") else "baseline",
+        leads=controller.startswith("agent"),
         controller=controller,
         status=status,
         config={"steps": steps, "seed": seed, "environment": ENVIRONMENT},
