@@ -99,7 +99,7 @@ SIZES = {
             "plan:counts",
             "plan:gradient",
             "agent:effect:counts",
-            "agent:dmix-base",
+            "agent:dmix-base-1",
         ),
         steps=6,
         step_samples=32,

@@ -6,9 +6,9 @@
     python -m benchmarks.worlds table --out WORLDS --results RESULTS
     python -m benchmarks.worlds card --out WORLDS --results RESULTS
 
-These four train nothing. `card` writes the model card of the shipped default. Runs of held-out worlds need the
-priors that `fit` writes beside the setting files. Each world of the ladder has priors of its own, from fitting
-worlds that share no target with it.
+These four train nothing. `card` writes the model card of the shipped default. Runs of held-out worlds
+need the priors that `fit` writes beside the setting files. Each world of the ladder has priors of its own,
+from fitting worlds that share no target with it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The whole chain, small, by calling what the other commands call: `dmix quickstart`.
 
-Effects are measured by counts, relative to the base model, and the shipped default plans a mixture from them. With
-`--full`, a farm is collected and an agent trained on it instead.
+Effects are measured by counts, relative to the base model, and the shipped default plans a mixture from
+them. With `--full`, a farm is collected and an agent trained on it instead.
 
 Every stage finds out by itself what is done already, so running it again redoes nothing. The
 files that the stages read (model, proxy, training, environment) are written beside the warehouse,

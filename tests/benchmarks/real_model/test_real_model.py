@@ -67,7 +67,7 @@ def test_the_table_has_every_controller_three_times_towards_both_fields(tmp_path
     assert table.run_tokens >= 24_000 and (table.steps, table.eval_items) == (6, 50)
     assert (table.text.feedback_items, table.text.judge_items) == (5, 20)
     for target in ("math", "code"):
-        for controller in ("natural", "naive", "plan:counts", "agent:effect:counts", "agent:dmix-base"):
+        for controller in ("natural", "naive", "plan:counts", "agent:effect:counts", "agent:dmix-base-1"):
             for seed in range(3):
                 run = run_name(target, controller, seed)
                 of_run = [f"run/{run}", f"judge/{run}/middle", f"judge/{run}/end", f"eval/{run}"]

@@ -37,6 +37,7 @@ def test_counts_find_the_domain_that_the_items_come_from(probed):
     assert best == {"general": "source", "target": "target"}
 
 
+@pytest.mark.slow
 def test_spark_counts_the_same_bytes_as_this_process(dmix, probed, environment_file):
     call = ("mix", "probe", "--environment", str(environment_file), "--name", "spark")
     assert dmix(*call, "--master", "local[2]")[0] == 0

@@ -168,7 +168,7 @@ def test_an_unknown_classifier_names_those_that_are_there(taught):
         classifier_spec("distilled:fast", taxonomy=None, distilled=folder, fallback="embedded")
 
 
-def test_unsure_documents_go_to_the_big_model_and_are_counted(spark, taught, tmp_path):
+def test_unsure_documents_go_to_the_big_model_and_are_counted(workers, taught, tmp_path):
     warehouse = Warehouse.at(shutil.copytree(taught.warehouse.root, tmp_path / "copy"))
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
@@ -179,7 +179,7 @@ def test_unsure_documents_go_to_the_big_model_and_are_counted(spark, taught, tmp
     path = tmp_path / "new.jsonl"
     path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
     (outcome,) = classify_corpora(
-        spark,
+        workers,
         warehouse,
         [CorpusRequest(corpus="new-target", field="target", inputs=(str(path),))],
         settings=ClassifySettings(classifier="distilled:fast", fallback=f"nvidia:{checkpoint}", margin=0.5),

@@ -112,6 +112,7 @@ def test_blocks_that_workers_wrote_on_other_disks_are_missed(writer, tmp_path, s
         written(writer, tmp_path / "out", run=run_elsewhere, **size)
 
 
+@pytest.mark.slow
 def test_spark_writes_the_same_as_one_process(spark, writer, tmp_path):
     written(writer, tmp_path / "here", documents=(0, 24))
     written(writer, tmp_path / "spark", documents=(0, 24), run=functools.partial(run_tasks, spark))

@@ -232,7 +232,7 @@ def test_what_breaks_a_whole_stack_is_said_of_every_trajectory_that_was_not_fini
 
 
 @pytest.mark.usefixtures("farmed")
-@pytest.mark.parametrize("stack", [1, 2])
+@pytest.mark.parametrize("stack", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_spark_gives_the_same_scores_in_stacks_of_one_and_of_two(
     tiny_warehouse, environment, proxy, spark, stack
 ):

@@ -232,6 +232,7 @@ def test_settings_out_of_range_are_refused(values):
         StartStateSettings(**values)
 
 
+@pytest.mark.slow
 def test_spark_finds_the_same(estimate, writer, warehouse, spark):
     from dmix.etl.spark.tasks import run_tasks
 
