@@ -16,6 +16,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 if TYPE_CHECKING:
     from dmix.mixing.trajectories.objectives import Environment
     from dmix.training.evaluation.verdicts import Group, Verdict
+    from dmix.training.report.queries.run_facts import Run
 
 PRELIMINARY = "preliminary: these are the items that controllers read during a run"
 
@@ -66,7 +67,6 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     from dmix.training.evaluation.verdicts import RULE, group_verdicts
     from dmix.training.report.queries.judged import groups_of, terms
     from dmix.training.report.queries.run_facts import read_run
-    from dmix.training.report.queries.seeds import configuration
     from dmix.training.report.queries.series import environment_of
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
@@ -106,23 +106,30 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
         judged_sentence({run_id: judged_changes(warehouse, run_id, objectives=objectives)})
         or _judge_advice(warehouse, run_id, environment)
     )
+    lines += _comparison_lines(warehouse, run, others, own)
+    return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
+
+
+def _comparison_lines(warehouse: Warehouse, run: "Run", others: "Sequence[Run]", own: "Group") -> list[str]:
+    """How a run compares with natural mixing, and the command that shows it beside comparable runs."""
+    from dmix.training.report.queries.judged import groups_of
+    from dmix.training.report.queries.seeds import configuration
+
     natural = [other for other in others if other.controller == "natural"]
     if run.controller != "natural" and natural:
         same = [other for other in natural if configuration(other) == configuration(natural[0])]
         names = [other.run_id for other in same]
-        lines += difference_lines(own, groups_of(same)[0], names=names)
-        lines.append(f"to compare these runs: {_report_command(warehouse, [run_id, *names])}")
-    elif run.controller != "natural":
-        lines.append(f"there is no comparable run of natural mixing. {_natural_advice(warehouse, run_id)}")
-    elif others:
-        names = [run_id, *(other.run_id for other in others)]
-        lines.append(f"to compare comparable runs: {_report_command(warehouse, names)}")
-    else:
-        lines.append(
-            "there is no other run for a comparison yet. To look at this one: "
-            f"{_report_command(warehouse, [run_id])}"
-        )
-    return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
+        shown = f"to compare these runs: {_report_command(warehouse, [run.run_id, *names])}"
+        return [*difference_lines(own, groups_of(same)[0], names=names), shown]
+    if run.controller != "natural":
+        return [f"there is no comparable run of natural mixing. {_natural_advice(warehouse, run.run_id)}"]
+    if others:
+        names = [run.run_id, *(other.run_id for other in others)]
+        return [f"to compare comparable runs: {_report_command(warehouse, names)}"]
+    return [
+        "there is no other run for a comparison yet. To look at this one: "
+        f"{_report_command(warehouse, [run.run_id])}"
+    ]
 
 
 _MOST_RUNS = 20

@@ -4,6 +4,9 @@ import pytest
 from tests.training import conftest as _training
 
 from dmix.cli.main import run
+from dmix.mixing.trajectories.sampling import sample_trajectories
+from dmix.mixing.trajectories.settings import SampleSettings
+from dmix.warehouse_schema.files.layout import Warehouse
 
 tiny_warehouse = _training.tiny_warehouse
 environment_file = _training.environment_file
@@ -24,3 +27,21 @@ def on_warehouse(capsys):
         return call
 
     return bound
+
+
+@pytest.fixture
+def warehouse_with_set(tmp_path, make_manifest):
+    """Makes a warehouse with one small set of trajectories."""
+
+    def make(set_name, *, paths):
+        warehouse = Warehouse.at(tmp_path / "warehouse")
+        sample_trajectories(
+            warehouse,
+            manifest=make_manifest((30, 20, 0, 40, 10, 25)),
+            set_name=set_name,
+            settings=SampleSettings(top_k=(1,), paths=paths, candidates=100, steps=4, batch_size=8),
+            processes=1,
+        )
+        return warehouse
+
+    return make

@@ -4,13 +4,13 @@ Runs without Spark stand for one core.
 """
 
 import gzip
-import os
 import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.etl.classify.test_classify import classify_with, digests, documents, label_rows, made, write_jsonl
+from tests.etl.mixed_inputs import mixed_inputs
 
 from dmix.etl.classify.classify import classify_corpora
 from dmix.etl.classify.label_tasks import label_part
@@ -25,16 +25,7 @@ PIECES = ClassifySettings(
 )
 
 
-@pytest.fixture
-def raw(tmp_path):
-    """Three large inputs, each of another kind, and two small ones: 470 documents."""
-    folder = tmp_path / "raw"
-    write_jsonl(folder / "a.jsonl", documents(0, 150))
-    write_jsonl(folder / "b.jsonl.gz", [{**d, "salt": os.urandom(9).hex()} for d in documents(150, 150)])
-    pq.write_table(pa.Table.from_pylist(documents(300, 150)), folder / "c.parquet", row_group_size=20)
-    write_jsonl(folder / "d.jsonl", documents(450, 10))
-    write_jsonl(folder / "e.jsonl", documents(460, 10))
-    return folder
+raw = pytest.fixture(mixed_inputs)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from dmix.mixing.delivery.dataset import StepBatchSampler
 from dmix.mixing.delivery.step_plan import check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.training.model.estimate.processor import cpu_has_bf16
+from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.models import load_model
 from dmix.training.model.out_of_memory import is_out_of_memory
 from dmix.training.model.precision import composer_precision, computes_in_bf16, on_gpu
@@ -212,19 +213,7 @@ def _run(
         halves = "; fewer if the memory runs out" if halves_when_memory_runs_out(job.training) else ""
         progress(f"microbatch_size auto: {num_text(microbatch, 'sample')} per forward pass on a rank{halves}")
     with open_streams(job) as dataset:
-        model = load_model(
-            job.model,
-            job.manifest,
-            reset_at_documents=job.training.reset_at_documents,
-            sharded=job.training.sharding != "none",
-            tokenizer_file=job.streams / "tokenizer.json",
-            allow_other_tokenizer=job.allow_other_tokenizer,
-            lora=job.training.lora,
-            seed=job.training.seed,
-        )
-        model.bf16_on_cpu = computes_in_bf16(job.training) and not on_gpu()
-        if model.bf16_on_cpu and not cpu_has_bf16() and is_first_rank():
-            logger.warning("this processor emulates bf16, which is slower than precision fp32")
+        model = _model_of(job)
         if job.result is not None:
             result = job.result
             on_first_rank(lambda: prepare_result(job, model, result))
@@ -260,6 +249,24 @@ def _run(
             trainer.engine.close()
             # torch (2.7) keeps every model whose state was saved, as the key of this cache
             _get_fqns.cache_clear()
+
+
+def _model_of(job: TrainingJob) -> LanguageModel:
+    """The model at the start of the run, in the precision of this device."""
+    model = load_model(
+        job.model,
+        job.manifest,
+        reset_at_documents=job.training.reset_at_documents,
+        sharded=job.training.sharding != "none",
+        tokenizer_file=job.streams / "tokenizer.json",
+        allow_other_tokenizer=job.allow_other_tokenizer,
+        lora=job.training.lora,
+        seed=job.training.seed,
+    )
+    model.bf16_on_cpu = computes_in_bf16(job.training) and not on_gpu()
+    if model.bf16_on_cpu and not cpu_has_bf16() and is_first_rank():
+        logger.warning("this processor emulates bf16, which is slower than precision fp32")
+    return model
 
 
 def _fit(

@@ -106,16 +106,8 @@ def classify_text(
             )
         catalog.begin(warehouse)
         result = _outcomes_result(outcomes)
-        for outcome in outcomes:
-            for line in without_text(warehouse, outcome.version, settings):
-                result.line(line)
-        tokens = special_token_flags(settings)
-        if tokens:
-            folder = shlex.quote(str(settings.template).removeprefix(MODEL))
-            result.line(
-                "the chat template writes special tokens. To encode each as one token, run: dmix etl shard "
-                f"--tokenizer {folder}{tokens}"
-            )
+        for line in _advice(warehouse, outcomes, settings):
+            result.line(line)
         if shard is not None:
             result = _with_dataset(result, dataset_result(manifest, existed=existed))
         get_ready_to_show()
@@ -132,6 +124,20 @@ def _load(warehouse: Warehouse, settings: "ClassifySettings", *, sharding: bool)
     load_weights(requested_classifier(warehouse, settings))
     if sharding:
         load_tokenizer(EMBEDDED)
+
+
+def _advice(
+    warehouse: Warehouse, outcomes: "Sequence[CorpusOutcome]", settings: "ClassifySettings"
+) -> list[str]:
+    """How to read records that lack the text, and how to encode the special tokens of a chat template."""
+    lines = [line for outcome in outcomes for line in without_text(warehouse, outcome.version, settings)]
+    if tokens := special_token_flags(settings):
+        folder = shlex.quote(str(settings.template).removeprefix(MODEL))
+        lines.append(
+            "the chat template writes special tokens. To encode each as one token, run: dmix etl shard "
+            f"--tokenizer {folder}{tokens}"
+        )
+    return lines
 
 
 def _with_dataset(corpora: Result, dataset: Result) -> Result:

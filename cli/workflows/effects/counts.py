@@ -13,8 +13,10 @@ from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.counting import CountTask, RunTasks
+    from dmix.mixing.effects.counts import CountModel
     from dmix.mixing.effects.ngrams import NgramCounts, Wanted
     from dmix.mixing.effects.store import StoredEffects
+    from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.encoding import EncodedItem
     from dmix.mixing.trajectories.objectives import Environment
     from dmix.training.model.language_model import LanguageModel
@@ -51,7 +53,7 @@ def probe_counts(
         InputError: If other effects have the name.
     """
     from dmix.mixing.effects.counting import count_model, in_threads
-    from dmix.mixing.effects.counts import ScoredTokens, count_effects, relative_to
+    from dmix.mixing.effects.counts import ScoredTokens, count_effects
     from dmix.mixing.effects.store import StoredEffects, environment_digest, write_effects
     from dmix.mixing.space.domains import DomainSpace
     from dmix.mixing.trajectories.objectives import load_environment
@@ -76,18 +78,12 @@ def probe_counts(
     items = _encoded(warehouse, manifest, objectives, longest=longest)
     tokens = ScoredTokens.of_items(items)
     space = DomainSpace.of_dataset(manifest)
-    progress(
-        f"{num_text(len(tokens.token_R), 'scored token')} of {num_text(sum(map(len, items)), 'item')}; "
-        "counting their bigrams in"
-        f" {num_text(sum(s.tokens for s in manifest.streams), 'token')} of "
-        f"{num_text(int(space.active_N.sum()), 'domain')}"
-    )
+    scored = f"{num_text(len(tokens.token_R), 'scored token')} of {num_text(sum(map(len, items)), 'item')}"
+    progress(f"{scored}; counting their bigrams in {_text_size(manifest, space)}")
     run = in_threads if master is None else spark_tasks(master)
     counted = count_model(warehouse, manifest, tokens, run=run)
     if reader is not None:
-        from dmix.training.scoring.token_probabilities import token_probabilities
-
-        counted = relative_to(counted, token_probabilities(reader, [item for of in items for item in of]))
+        counted = _relative(counted, reader, items)
     effects = count_effects(
         counted,
         space.natural_N,
@@ -107,6 +103,21 @@ def probe_counts(
     )
     write_effects(warehouse, stored)
     return stored
+
+
+def _text_size(manifest: DatasetManifest, space: "DomainSpace") -> str:
+    tokens = sum(stream.tokens for stream in manifest.streams)
+    return f"{num_text(tokens, 'token')} of {num_text(int(space.active_N.sum()), 'domain')}"
+
+
+def _relative(
+    counted: "CountModel", reader: "LanguageModel", items: "Sequence[Sequence[EncodedItem]]"
+) -> "CountModel":
+    """Counts of what the model does not know, by one pass of it over the items of all objectives."""
+    from dmix.mixing.effects.counts import relative_to
+    from dmix.training.scoring.token_probabilities import token_probabilities
+
+    return relative_to(counted, token_probabilities(reader, [item for of in items for item in of]))
 
 
 def _model_key(warehouse: Warehouse, model: str, digest: str) -> tuple[str, str]:

@@ -33,12 +33,7 @@ def run_plan(
         NotFoundError, InputError, VerificationError: If the model cannot be trained on the dataset.
     """
     from dmix.mixing.space.domains import DomainSpace
-    from dmix.training.model.estimate.memory import (
-        disk_of_run,
-        fitting_microbatch,
-        memory_per_rank,
-        room_of_a_rank,
-    )
+    from dmix.training.model.estimate.memory import disk_of_run, memory_per_rank
     from dmix.training.model.estimate.shapes import check_weights, shape_of
     from dmix.training.model.estimate.speed import estimated_speed, trains_in_bf16
     from dmix.training.run.config import check_controllers, describe, expected_passes
@@ -52,10 +47,7 @@ def run_plan(
     shape, training = shape_of(model, manifest, lora=config.training.lora), config.training
     bf16 = trains_in_bf16(training)
     if training.microbatch_size == "auto":
-        size = fitting_microbatch(
-            shape, training, ranks=ranks, seq_len=manifest.seq_len, bf16=bf16, room=room_of_a_rank(ranks)
-        )
-        training = dataclasses.replace(training, microbatch_size=size)
+        training = _with_microbatch(training, shape, ranks=ranks, seq_len=manifest.seq_len, bf16=bf16)
     memory = memory_per_rank(shape, training, ranks=ranks, seq_len=manifest.seq_len, bf16=bf16)
     tokens = config.steps * config.step_samples * manifest.seq_len
     batches = config.steps * config.step_samples // config.batch_size
@@ -94,6 +86,17 @@ def run_plan(
     if full:
         result.line(f"dmix would refuse to start this run: {full}")
     return result
+
+
+def _with_microbatch(
+    training: "TrainingSettings", shape: "ModelShape", *, ranks: int, seq_len: int, bf16: bool
+) -> "TrainingSettings":
+    """The settings with the microbatch that fits a rank in place of `auto`."""
+    from dmix.training.model.estimate.memory import fitting_microbatch, room_of_a_rank
+
+    room = room_of_a_rank(ranks)
+    size = fitting_microbatch(shape, training, ranks=ranks, seq_len=seq_len, bf16=bf16, room=room)
+    return dataclasses.replace(training, microbatch_size=size)
 
 
 def _fits(shape: "ModelShape", training: "TrainingSettings", *, seq_len: int) -> bool:

@@ -125,9 +125,7 @@ def train_run(
         allow_unscreened=allow_unscreened,
         progress=progress,
     )
-    if dry_run:
-        return run_plan(warehouse, config, ranks=ranks)
-    return _started(warehouse, config, progress=progress)
+    return _started(warehouse, config, dry_run=dry_run, ranks=ranks, progress=progress)
 
 
 def _refuse_contradictions(run_id: str | None, *, resume: bool, back: bool) -> None:
@@ -137,8 +135,12 @@ def _refuse_contradictions(run_id: str | None, *, resume: bool, back: bool) -> N
         raise InputError("--back needs --resume; give both")
 
 
-def _started(warehouse: Warehouse, config: "RunConfig", *, progress: Progress) -> Result | None:
-    """A new run, trained to its end."""
+def _started(
+    warehouse: Warehouse, config: "RunConfig", *, dry_run: bool, ranks: int | None, progress: Progress
+) -> Result | None:
+    """A new run: planned, or trained to its end."""
+    if dry_run:
+        return run_plan(warehouse, config, ranks=ranks)
     from dmix.training.run.launch import start_run
 
     with run_monitor(title=f"run {config.run_id}") as monitor:

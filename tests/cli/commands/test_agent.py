@@ -4,28 +4,16 @@ import json
 
 import pytest
 
-from dmix.mixing.trajectories.sampling import sample_trajectories
-from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.warehouse_schema.catalog.catalog import Catalog
-from dmix.warehouse_schema.files.layout import Warehouse
 
 SFT = ("agent", "sft", "--set", "first", "--agent", "small", "--epochs", "3")
 TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32")
 
 
 @pytest.fixture
-def dmix(tmp_path, make_manifest, on_warehouse):
+def dmix(warehouse_with_set, on_warehouse):
     """Runs a command on a warehouse with one set: (exit code, stdout, stderr)."""
-    warehouse = Warehouse.at(tmp_path / "warehouse")
-    sample_trajectories(
-        warehouse,
-        manifest=make_manifest((30, 20, 0, 40, 10, 25)),
-        set_name="first",
-        settings=SampleSettings(top_k=(1,), paths=4, candidates=100, steps=4, batch_size=8),
-        processes=1,
-    )
-
-    return on_warehouse(warehouse)
+    return on_warehouse(warehouse_with_set("first", paths=4))
 
 
 def test_sft_trains_publishes_and_fills_the_view(dmix):

@@ -7,26 +7,16 @@ import pytest
 
 from dmix.mixing.agent.store import load_agent
 from dmix.mixing.trajectories.feedback import write_feedback
-from dmix.mixing.trajectories.sampling import sample_trajectories
-from dmix.mixing.trajectories.settings import SampleSettings
 from dmix.mixing.trajectories.store import read_trajectories
 from dmix.warehouse_schema.catalog.catalog import Catalog
-from dmix.warehouse_schema.files.layout import Warehouse
 
 TINY = ("--hidden-size", "16", "--heads", "2", "--feedforward", "32", "--epochs", "2")
 
 
 @pytest.fixture
-def dmix(tmp_path, make_manifest, on_warehouse):
+def dmix(warehouse_with_set, on_warehouse):
     """Runs a command on a warehouse with one set that has feedback: (exit code, stdout, stderr)."""
-    warehouse = Warehouse.at(tmp_path / "warehouse")
-    sample_trajectories(
-        warehouse,
-        manifest=make_manifest((30, 20, 0, 40, 10, 25)),
-        set_name="farm",
-        settings=SampleSettings(top_k=(1,), paths=6, candidates=100, steps=4, batch_size=8),
-        processes=1,
-    )
+    warehouse = warehouse_with_set("farm", paths=6)
     for trajectory in read_trajectories(warehouse, "farm"):
         target = trajectory.mixtures_TN[:, 3:].sum(1).cumsum()
         write_feedback(

@@ -3,26 +3,14 @@
 import os
 import time
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from tests.etl.classify.test_classify import documents, write_jsonl
+from tests.etl.mixed_inputs import mixed_inputs
 
 from dmix.etl.reading.input_records import InputRecords
 from dmix.etl.reading.inspection import inspect_and_cut
 from dmix.etl.reading.sources import find_files
 
-
-@pytest.fixture
-def raw(tmp_path):
-    """Three large inputs, each of another kind, and two small ones: 470 documents."""
-    folder = tmp_path / "raw"
-    write_jsonl(folder / "a.jsonl", documents(0, 150))
-    write_jsonl(folder / "b.jsonl.gz", [{**d, "salt": os.urandom(9).hex()} for d in documents(150, 150)])
-    pq.write_table(pa.Table.from_pylist(documents(300, 150)), folder / "c.parquet", row_group_size=20)
-    write_jsonl(folder / "d.jsonl", documents(450, 10))
-    write_jsonl(folder / "e.jsonl", documents(460, 10))
-    return folder
+raw = pytest.fixture(mixed_inputs)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from d3rlpy.algos.qlearning.torch.cql_impl import CQLModules
 from d3rlpy.models.builders import create_parameter
 from d3rlpy.optimizers.optimizers import AdamFactory
+from tests.mixing.learning.episode_batches import batch_of
 from torch import nn
 
 from dmix.mixing.learning.cql import SimplexCQLConfig
@@ -18,7 +19,6 @@ from dmix.mixing.learning.cql_losses import (
     conservative_gap,
     departure,
 )
-from dmix.mixing.offline.episodes import returns_to_go
 from dmix.mixing.space.dirichlet import MixtureDistribution
 
 
@@ -100,34 +100,6 @@ def implementation(policy, critics, *, rate=0.05, **changes):
         alpha_optim=None,
     )
     return SimplexCQLImpl(observation_shape=(1,), action_size=3, modules=modules, config=config, device="cpu")
-
-
-def batch_of(rewards, *, lengths, ended, domains=3, active=None, potential=None, discount=1.0):
-    """Episodes whose token numbers their states."""
-    rewards = torch.tensor(rewards)
-    episodes, steps = rewards.shape
-    made = torch.arange(steps) < torch.tensor(lengths)[:, None]
-    terminal = torch.zeros(episodes, steps, dtype=torch.bool)
-    for row, (length, end) in enumerate(zip(lengths, ended, strict=True)):
-        terminal[row, length - 1] = end
-    active = torch.ones(domains, dtype=torch.bool) if active is None else active
-    actions = torch.zeros(episodes, steps, domains)
-    actions[..., active] = 1 / int(active.sum())
-    numbers = torch.arange(episodes * (steps + 1), dtype=torch.float32).reshape(episodes, steps + 1, 1)
-    return EpisodeBatch(
-        tokens_ESX=numbers,
-        potential_ES=torch.zeros(episodes, steps + 1) if potential is None else potential,
-        actions_ETN=actions,
-        rewards_ET=rewards * made,
-        returns_ET=returns_to_go(rewards * made, discount=discount),
-        valid_mask_ET=made,
-        terminal_ET=terminal,
-        ended_E=terminal.any(1),
-        logged_E=torch.ones(episodes, dtype=torch.bool),
-        learnt_ET=made,
-        grad_ETN=torch.zeros_like(actions),
-        has_grad_E=torch.zeros(episodes, dtype=torch.bool),
-    )
 
 
 def test_conservative_gap_by_hand():

@@ -13,10 +13,9 @@ from tests.mixing.testbed.simulated import (
 )
 from tests.mixing.testbed.simulator import Simulator
 from tests.mixing.testbed.static_agents import static_agent
+from tests.mixing.world_model.two_domains import MODEL, TWO
 
 from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
-
-TWO = Simulator().restricted([0, 3], steps=5)
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +40,6 @@ def test_learned_simulator_predicts_schedules_it_has_not_seen(episodes):
     # a run's own noise has deviation 0.01 a score
     assert np.std(found - wanted) < 0.25 * wanted.std()
     assert made.terminal_ET[:, -1].all()
-
-
-TWO = Simulator().restricted([0, 3], steps=5)
-
-
-MODEL = SimulatorSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16, held_out=0.0, seed=0)
-
-
-@pytest.fixture(scope="module")
-def farm():
-    return simulated_episodes([TWO], random_schedules(TWO, number=60, seed=0), np.random.default_rng(0))
-
-
-@pytest.fixture(scope="module")
-def learned(farm):
-    return fit_simulator(simulated_farm(TWO, farm), settings=MODEL, progress=lambda line: None)
 
 
 def following(schedule_TN):

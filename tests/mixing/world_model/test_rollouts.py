@@ -6,28 +6,13 @@ import torch
 from tests.mixing.testbed.simulated import (
     random_schedules,
     simulated_episodes,
-    simulated_farm,
 )
 from tests.mixing.testbed.simulated_learning import new_agent
-from tests.mixing.testbed.simulator import Simulator
+from tests.mixing.world_model.two_domains import TWO
 
 from dmix.mixing.agent.networks import DirichletPolicy
 from dmix.mixing.learning.settings.rl import RlSettings
-from dmix.mixing.world_model.learned_simulator import SimulatorSettings, fit_simulator
 from dmix.mixing.world_model.rollouts import make_rollouts
-
-TWO = Simulator().restricted([0, 3], steps=5)
-MODEL = SimulatorSettings(steps=150, batch_episodes=32, learning_rate=5e-3, width=16, held_out=0.0, seed=0)
-
-
-@pytest.fixture(scope="module")
-def farm():
-    return simulated_episodes([TWO], random_schedules(TWO, number=60, seed=0), np.random.default_rng(0))
-
-
-@pytest.fixture(scope="module")
-def learned(farm):
-    return fit_simulator(simulated_farm(TWO, farm), settings=MODEL, progress=lambda line: None)
 
 
 @pytest.fixture(scope="module")

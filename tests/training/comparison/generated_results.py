@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.units.store import SCHEMAS
 
 OBJECTIVES = (
@@ -129,3 +130,16 @@ def results_below(tmp_path):
         return Results(tmp_path / "results" / name, **arguments)
 
     return make
+
+
+def three_controllers(make_results):
+    """Three done controllers, some unfinished runs: the body of the fixture `evidence`."""
+    results = make_results()
+    for seed in range(3):
+        shift = 0.001 * seed
+        results.add("rl", seed=seed, gains=(-0.01 - shift, 0.4), source_tokens=2_000, proxy_tokens=9_000)
+        results.add("natural", seed=seed, gains=(-0.02 + shift, 0.3), source_tokens=1_000)
+        results.add("naive", seed=seed, gains=(-0.3, 0.5), source_tokens=1_500)
+    results.add("natural", seed=3, status="failed").add("natural", seed=4, status="running")
+    results.add("odm", status="failed")
+    return read_evidence(results.write())

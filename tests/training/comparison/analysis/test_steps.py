@@ -1,26 +1,14 @@
 """The comparison at the step where the first run stopped."""
 
 import pytest
-from tests.training.comparison.generated_results import results_below
+from tests.training.comparison.generated_results import results_below, three_controllers
 
 from dmix.training.comparison.analysis import tables
 from dmix.training.comparison.analysis.evidence import read_evidence
 from dmix.training.comparison.analysis.steps import earliest_stop, mean_steps
 
 make_results = pytest.fixture(results_below)
-
-
-@pytest.fixture
-def evidence(make_results):
-    results = make_results()
-    for seed in range(3):
-        shift = 0.001 * seed
-        results.add("rl", seed=seed, gains=(-0.01 - shift, 0.4), source_tokens=2_000, proxy_tokens=9_000)
-        results.add("natural", seed=seed, gains=(-0.02 + shift, 0.3), source_tokens=1_000)
-        results.add("naive", seed=seed, gains=(-0.3, 0.5), source_tokens=1_500)
-    results.add("natural", seed=3, status="failed").add("natural", seed=4, status="running")
-    results.add("odm", status="failed")
-    return read_evidence(results.write())
+evidence = pytest.fixture(three_controllers)
 
 
 def test_earliest_stop_compares_where_all_still_ran(make_results):
