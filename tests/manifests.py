@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 
+from dmix.mixing.trajectories.store import TrajectorySet
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry, StreamFile, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, slug
 
@@ -82,3 +83,18 @@ def written_files(folder):
         )
         for name, size, samples in described
     )
+
+
+def trajectory_set(space, samples, *, steps, step_samples=20, **changes):
+    """Facts of a set of trajectories.
+
+    Args:
+        space: Field and label of each domain.
+        samples: Samples of each domain.
+        steps: M.
+        step_samples: R of the set, and of a run.
+        changes: Other values of the set.
+    """
+    values = {"set_name": "set", "dataset": "d", "preset": "default", "settings": {}}
+    sizes = {"step_samples": step_samples, "run_step_samples": step_samples, "steps": steps}
+    return TrajectorySet(space=space, samples=tuple(map(int, samples)), **values | sizes | changes)

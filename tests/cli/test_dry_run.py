@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from tests.etl import conftest as _etl
+from tests.manifests import trajectory_set
 from tests.training import conftest as _training
 
 from dmix.cli.main import dmix, run
@@ -20,7 +21,7 @@ from dmix.mixing.controllers.registry import CONTROLLERS
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import load_environment, write_environment
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -113,16 +114,14 @@ def add_set(warehouse, name, *, scored):
     space = DomainSpace(("A", "B", "C"), np.array(samples))
     publish_set(
         warehouse,
-        TrajectorySet(
+        trajectory_set(
+            space.names,
+            samples,
+            steps=STEPS,
             set_name=name,
             dataset="tiny",
-            preset="default",
-            settings={},
-            space=space.names,
-            samples=tuple(samples),
             step_samples=16,
             run_step_samples=24,
-            steps=STEPS,
         ),
     )
     rng = np.random.default_rng(0)

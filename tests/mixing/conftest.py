@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.manifests import dataset_manifest, mds_writer, written_files
+from tests.manifests import dataset_manifest, mds_writer, trajectory_set, written_files
 from tests.mixing.testbed.simulated import random_schedules, simulated_context, simulated_trajectories
 from tests.mixing.testbed.simulator import Simulator
 
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.trajectories.feedback import write_feedback
-from dmix.mixing.trajectories.store import TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import publish_set, write_trajectory
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, TokenizerFile
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy
@@ -101,16 +101,13 @@ def simulated_farm(tmp_path: Path) -> WriteFarm:
         space = simulated_context(simulator).space
         publish_set(
             warehouse,
-            TrajectorySet(
+            trajectory_set(
+                space.names,
+                space.samples_N,
+                steps=simulator.steps,
                 set_name="farm",
                 dataset="none",
-                preset="default",
-                settings={},
-                space=space.names,
-                samples=tuple(int(count) for count in space.samples_N),
                 step_samples=1000,
-                run_step_samples=1000,
-                steps=simulator.steps,
             ),
         )
         schedules = random_schedules(simulator, number=number, seed=0)

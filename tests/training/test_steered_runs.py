@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tests.manifests import trajectory_set
 
 from dmix.cli.workflows.effects.counts import probe_counts
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
@@ -17,7 +18,7 @@ from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import load_environment, write_environment
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.mixing.world_model.schedule_search import ScheduleSettings
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.config import describe, make_config, read_config
@@ -79,16 +80,8 @@ def warehouse(tiny_warehouse, environment_file):
     space = DomainSpace.of_dataset(manifest)
     publish_set(
         tiny_warehouse,
-        TrajectorySet(
-            set_name="calm",
-            dataset=manifest.dataset,
-            preset="default",
-            settings={},
-            space=space.names,
-            samples=tuple(space.samples_N.tolist()),
-            step_samples=16,
-            run_step_samples=16,
-            steps=3,
+        trajectory_set(
+            space.names, space.samples_N, steps=3, set_name="calm", dataset=manifest.dataset, step_samples=16
         ),
     )
     environment = load_environment(environment_file)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.manifests import trajectory_set
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.store import publish_agent
@@ -12,7 +13,7 @@ from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import load_environment, write_environment
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
@@ -56,17 +57,7 @@ def farm_warehouse(tmp_path_factory, space):
     warehouse = Warehouse.at(tmp_path_factory.mktemp("farm") / "warehouse")
     publish_set(
         warehouse,
-        TrajectorySet(
-            set_name="farm",
-            dataset="d",
-            preset="default",
-            settings={},
-            space=space.names,
-            samples=(30, 0, 50, 20),
-            step_samples=20,
-            run_step_samples=20,
-            steps=3,
-        ),
+        trajectory_set(space.names, (30, 0, 50, 20), steps=3, set_name="farm"),
     )
     for number, share in enumerate((0.2, 0.5, 0.8)):
         name = f"static-{number:04d}"

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.manifests import trajectory_set
 
 from dmix.mixing.controllers.registry import make_controller, prepare_controller
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.feedback import write_feedback
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.warehouse_schema.files.layout import Warehouse
 
 SPACE = DomainSpace(("a", "b"), np.array([400, 300, 200, 100]))
@@ -40,17 +41,7 @@ def scored_farm(tmp_path):
     def make(score, *, static=0, segments=0, name="set"):
         publish_set(
             warehouse,
-            TrajectorySet(
-                set_name=name,
-                dataset="d",
-                preset="default",
-                settings={},
-                space=SPACE.names,
-                samples=tuple(SPACE.samples_N.tolist()),
-                step_samples=20,
-                run_step_samples=20,
-                steps=STEPS,
-            ),
+            trajectory_set(SPACE.names, SPACE.samples_N, steps=STEPS, set_name=name),
         )
         rng = np.random.default_rng(0)
         for number in range(static + segments):

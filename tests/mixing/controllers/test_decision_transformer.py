@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.manifests import trajectory_set
 
 from dmix.mixing.controllers import decision_transformer
 from dmix.mixing.controllers.registry import check_controller, make_controller, prepare_controller
@@ -11,7 +12,7 @@ from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.history import History
 from dmix.mixing.trajectories.feedback import write_feedback
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -32,17 +33,7 @@ def warehouse(tmp_path_factory):
     warehouse = Warehouse.at(tmp_path_factory.mktemp("decision"))
     publish_set(
         warehouse,
-        TrajectorySet(
-            set_name="set",
-            dataset="d",
-            preset="default",
-            settings={},
-            space=SPACE.names,
-            samples=tuple(SPACE.samples_N.tolist()),
-            step_samples=20,
-            run_step_samples=20,
-            steps=STEPS,
-        ),
+        trajectory_set(SPACE.names, SPACE.samples_N, steps=STEPS),
     )
     for number, share in enumerate(SHARES):
         mixture_N = SPACE.expand(np.array([1 - share, share]))

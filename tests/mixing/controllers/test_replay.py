@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from tests.manifests import trajectory_set
 from tests.mixing.controllers.four_pairs import SPACE, propose
 
 from dmix.mixing.controllers.registry import make_controller
 from dmix.mixing.space.domains import DomainSpace
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -21,17 +22,7 @@ def replayed(warehouse):
     """A set with one trajectory of two steps."""
     publish_set(
         warehouse,
-        TrajectorySet(
-            set_name="set",
-            dataset="d",
-            preset="default",
-            settings={},
-            space=SPACE.names,
-            samples=(30, 0, 50, 20),
-            step_samples=20,
-            run_step_samples=20,
-            steps=5,
-        ),
+        trajectory_set(SPACE.names, (30, 0, 50, 20), steps=5),
     )
     mixtures = np.array([SPACE.start_N, [0.6, 0, 0.4, 0], [0.1, 0.1, 0.2, 0.6]])
     write_trajectory(

@@ -6,10 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.mixing.testbed.simulated import (
-    SCALE,
-)
 from tests.mixing.testbed.simulator import Simulator
+from tests.mixing.testbed.static_agents import CONFIG, static_agent
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.set_agent import SetAgent
@@ -24,29 +22,7 @@ from dmix.mixing.world_model.learned_simulator import SimulatorSettings
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 
 TWO = Simulator().restricted([0, 3], steps=5)
-CONFIG = {
-    "labels": ["domain-0"],
-    "objectives": ["general", "target"],
-    "scales": [SCALE, SCALE],
-    "hidden_size": 16,
-    "feedforward": 32,
-    "heads": 2,
-    "layers": 1,
-    "context": 5,
-}
-
-
 MODEL = SimulatorSettings(steps=500, batch_episodes=32, learning_rate=5e-3, width=32, held_out=0.2, seed=0)
-
-
-def static_agent(logits):
-    """An agent that always says softmax(logits)."""
-    torch.manual_seed(0)
-    agent = MixingAgent(MixingAgentConfig(**CONFIG)).eval()
-    with torch.no_grad():
-        agent.head.weight.zero_()
-        agent.head.bias.copy_(torch.tensor(logits))
-    return agent
 
 
 @pytest.fixture

@@ -2,22 +2,19 @@
 
 import numpy as np
 import pytest
+from tests.manifests import trajectory_set
 
 from dmix.mixing.offline.stored import StoredFarm
 from dmix.mixing.trajectories.feedback import Feedback
 from dmix.mixing.trajectories.objectives import Environment, Objective
-from dmix.mixing.trajectories.store import TrajectorySet
 
-SET = TrajectorySet(
-    set_name="set",
-    dataset="d",
+SET = trajectory_set(
+    (("source", "a"), ("target", "a")),
+    (10, 30),
+    steps=4,
     preset="paper",
     settings={"max_passes": 2},
-    space=(("source", "a"), ("target", "a")),
-    samples=(10, 30),
     step_samples=5,
-    run_step_samples=5,
-    steps=4,
 )
 # scores of `learn` have deviation 1, those of `keep` 0.5
 FEEDBACK = Feedback(

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests.manifests import trajectory_set
 
 from dmix.mixing.trajectories.feedback import (
     farm_scales,
@@ -12,7 +13,7 @@ from dmix.mixing.trajectories.feedback import (
     read_trained,
     write_feedback,
 )
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -45,17 +46,7 @@ def sampled(warehouse, *names):
     """A set of trajectories of three entries over (source, target)."""
     publish_set(
         warehouse,
-        TrajectorySet(
-            set_name="set",
-            dataset="d",
-            preset="default",
-            settings={},
-            space=(("source", "a"), ("target", "a")),
-            samples=(10, 10),
-            step_samples=8,
-            run_step_samples=8,
-            steps=2,
-        ),
+        trajectory_set((("source", "a"), ("target", "a")), (10, 10), steps=2, step_samples=8),
     )
     for name in names:
         mixtures = np.array([[1.0, 0.0], [0.5, 0.5], [0.5, 0.5]])

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tests.manifests import trajectory_set
 
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.feedback import feedback_file, load_feedback, read_feedback, read_trained
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.mixing.trajectories.store import (
     Trajectory,
-    TrajectorySet,
     publish_set,
     read_set,
     read_trajectories,
@@ -59,16 +59,16 @@ def publish_trajectories(
     space = DomainSpace.of_dataset(manifest)
     publish_set(
         warehouse,
-        TrajectorySet(
+        trajectory_set(
+            space.names,
+            space.samples_N,
+            steps=steps,
             set_name=set_name,
             dataset=manifest.dataset,
             preset=preset,
             settings={"batch_size": 8, "max_passes": max_passes},
-            space=space.names,
-            samples=tuple(space.samples_N.tolist()),
             step_samples=step_samples,
             run_step_samples=run_step_samples,
-            steps=steps,
         ),
     )
     for name, share in shares.items():

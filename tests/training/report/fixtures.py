@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tests.manifests import dataset_manifest
+from tests.manifests import dataset_manifest, trajectory_set
 
 from dmix.mixing.trajectories.feedback import write_feedback
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.training.report import write_report
 from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog
@@ -251,16 +251,13 @@ def add_farm(warehouse, *, taxonomy=SMALL, set_name="farm", paths=6, steps=4, sc
     half = len(taxonomy.labels)
     publish_set(
         warehouse,
-        TrajectorySet(
+        trajectory_set(
+            space,
+            (100,) * len(space),
+            steps=steps,
             set_name=set_name,
             dataset="d0123456789abcde",
-            preset="default",
-            settings={},
-            space=space,
-            samples=(100,) * len(space),
             step_samples=80,
-            run_step_samples=80,
-            steps=steps,
         ),
     )
     rng = np.random.default_rng(5)

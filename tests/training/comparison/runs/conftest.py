@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from tests.manifests import trajectory_set
 
-from dmix.mixing.trajectories.store import Trajectory, TrajectorySet, publish_set, write_trajectory
+from dmix.mixing.trajectories.store import Trajectory, publish_set, write_trajectory
 from dmix.training.comparison.data.settings import load_setting
 from dmix.training.comparison.data.study_paths import FARM, StudyPaths
 from dmix.training.comparison.data.tiers import TIERS
@@ -18,16 +19,14 @@ OBJECTIVES = ("essays", "problems")
 
 
 def write_farm(warehouse):
-    farm = TrajectorySet(
+    farm = trajectory_set(
+        SPACE,
+        (40, 30, 20, 10),
+        steps=STEPS,
         set_name=FARM,
         dataset="run",
-        preset="default",
         settings={"seed": 0},
-        space=SPACE,
-        samples=(40, 30, 20, 10),
         step_samples=16,
-        run_step_samples=16,
-        steps=STEPS,
     )
     publish_set(warehouse, farm)
     start_N = farm.domain_space.start_N
