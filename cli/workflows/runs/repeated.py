@@ -34,8 +34,12 @@ def run_summary(warehouse: Warehouse, run_id: str) -> "RunSummary":
 
 
 def is_finished(warehouse: Warehouse, run_id: str) -> bool:
-    """Whether a run ended and its model is there."""
-    last = next(read_events_backwards(warehouse.run(run_id) / "events.jsonl"), {"event": ""})
+    """Whether a run ended and its model is there; False where its last event is damaged, which a resume
+    repairs."""
+    try:
+        last = next(read_events_backwards(warehouse.run(run_id) / "events.jsonl"), {"event": ""})
+    except InputError:
+        return False
     return last["event"] == "run_done" and (warehouse.run(run_id) / "model").is_dir()
 
 

@@ -178,7 +178,11 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
     assert run(command) == 0 and "nothing was trained" in capsys.readouterr().err
     assert run([*command, "--steps", "5"]) == 2
     assert "steps is 5, but run" in capsys.readouterr().err
-    assert (tiny_warehouse.run("repeated") / "events.jsonl").read_bytes() == written
+    log = tiny_warehouse.run("repeated") / "events.jsonl"
+    assert log.read_bytes() == written
+    log.write_bytes(written + b"3\n")  # a complete line that is no event
+    assert run(["train", "--run", "repeated", "--resume"]) == 0
+    assert log.read_bytes().startswith(written) and b"\n3\n" not in log.read_bytes()
 
 
 def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(

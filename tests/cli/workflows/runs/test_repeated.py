@@ -44,6 +44,16 @@ def test_a_run_is_finished_when_its_model_is_there_too(warehouse):
     assert is_finished(warehouse, "r")
 
 
+@pytest.mark.parametrize("line", [b"3\n", b"\n", b"[]\n", b"{}\n"])
+def test_a_run_whose_last_event_is_damaged_is_not_finished(warehouse, line):
+    """So that a resume goes on to repair it."""
+    write(warehouse, ("run_done", 5, ""))
+    (warehouse.run("r") / "model").mkdir()
+    with (warehouse.run("r") / "events.jsonl").open("ab") as log:
+        log.write(line)
+    assert not is_finished(warehouse, "r")
+
+
 def test_two_equal_failures_refuse_a_third_attempt(warehouse):
     write(warehouse, FAILED, FAILED)
     with pytest.raises(TrainingError, match=r"failed twice at step 3: loss is not finite.*--back"):
