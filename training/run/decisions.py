@@ -16,6 +16,7 @@ from dmix.mixing.controllers import Controller, ControllerEvent
 from dmix.mixing.controllers.isolation import asked
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.history import History
+from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.events import Event, read_events_backwards
 
 logger = logging.getLogger(__name__)
@@ -40,11 +41,21 @@ class Decision:
     events: tuple[ControllerEvent, ...] = ()
 
 
-def recorded_decisions(events_file: Path, *, after: int = 0) -> dict[int, Decision]:
+def recorded_decisions(
+    events_file: Path, *, after: int = 0, domains: int | None = None
+) -> dict[int, Decision]:
     """The decision on every step after the given one that some attempt of a run has decided.
 
     The file is read from its end, and no further than those steps reach, so that a resume costs
     the same at step 2 and at step 10,000.
+
+    Args:
+        events_file: Of the run.
+        after: The step.
+        domains: N, which mixtures have to have; None for any.
+
+    Raises:
+        InputError: If an event is damaged, or its mixture cannot be one that was asked for.
     """
     found: dict[int, Decision] = {}
     decided_to: int | None = None
@@ -54,15 +65,25 @@ def recorded_decisions(events_file: Path, *, after: int = 0) -> dict[int, Decisi
         if decided_to is None:
             decided_to = event["decided_to"]
         if event["step"] > after:
-            found.setdefault(event["step"], _recorded(event))  # the last attempt of a step counts
+            try:
+                decision = _recorded(event, domains=domains)
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise InputError(
+                    f"{events_file} has a decision on step {event['step']} that no run makes"
+                    f" ({str(error)[:200]}); restore the file from a copy, or start another --run"
+                ) from None
+            found.setdefault(event["step"], decision)  # the last attempt of a step counts
         if len(found) >= decided_to - after:
             break
     return dict(sorted(found.items()))
 
 
-def _recorded(event: Event) -> Decision:
+def _recorded(event: Event, *, domains: int | None) -> Decision:
+    asked_N = np.array(event["asked_N"], np.float64)
+    if asked_N.shape != (domains or asked_N.size,) or not np.isfinite(asked_N).all():
+        raise ValueError("its mixture is not one finite weight per domain")
     return Decision(
-        np.array(event["asked_N"], np.float64),
+        asked_N,
         replayed=True,
         events=tuple(ControllerEvent(**one) for one in event["remarks"]),
     )

@@ -108,6 +108,26 @@ def test_decisions_after_a_step_are_found_in_every_attempt_that_took_it(tmp_path
         assert {step: int(decision.asked_N[0]) for step, decision in found.items()} == wanted
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"asked_N": [float("nan"), 1.0]},
+        {"asked_N": [1.0]},
+        {"asked_N": "much"},
+        {"asked_N": [[0.5, 0.5]]},
+        {"asked_N": [10**400, 1]},
+        {"remarks": [{"color": "red"}]},
+        {"remarks": [3]},
+    ],
+)
+def test_a_decision_that_no_run_makes_is_named_by_its_file(tmp_path, change):
+    path = tmp_path / "events.jsonl"
+    event = {"step": 3, "asked_N": [0.5, 0.5], "remarks": [], "decided_to": 3}
+    EventLog(path, run_id="r", attempt=1).write("decision", **event | change)
+    with pytest.raises(InputError, match=r"events\.jsonl(, line| has a decision on step 3)"):
+        recorded_decisions(path, domains=2)
+
+
 def test_reading_decisions_goes_no_further_back_than_the_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "events.jsonl"
     log = EventLog(path, run_id="r", attempt=1)

@@ -132,7 +132,9 @@ def make_callback(
         environment=job.environment,
         state=RunState.at_start(MixerState.start(len(space)), space.start_N),
         log=log,
-        recorded=recorded_decisions(folder / "events.jsonl", after=steps_done_at(checkpoint)),
+        recorded=recorded_decisions(
+            folder / "events.jsonl", after=steps_done_at(checkpoint), domains=len(space)
+        ),
         stop=stop,
         monitor=monitor,
         learning_rate=job.training.peak_rate,
