@@ -84,6 +84,22 @@ COMMANDS = {
     "catalog rebuild": "catalog rebuild",
     "catalog export": "catalog export --out {here}/exported",
 }
+# what a flag makes of a command, beside its usual way
+OTHER_WAYS = {
+    "classify and shard": "etl classify --source {here}/raw.jsonl --classifier column:topic"
+    " --taxonomy from-data --seq-len 16",
+    "start state of a dataset": "etl start-state --dataset tiny",
+    "probes for another trainer": "mix probe --environment {environment} --dataset tiny --export {here}/new",
+    "scores of another trainer": "mix probe --environment {environment} --dataset tiny"
+    " --scores {here}/probes/scores.csv",
+    "gradients": "mix probe --environment {environment} --dataset tiny --estimator gradient"
+    " --model {here}/model.yaml",
+    "probes": "mix probe --environment {environment} --dataset tiny --estimator probe"
+    " --model {here}/model.yaml",
+    "checked plan": "mix plan --probe counted --dataset tiny --check --model {here}/model.yaml"
+    " --out {here}/mixture.yaml",
+    "with the default": f"{TRAIN} --agent dmix-base --environment {{environment}} {SIZES}",
+}
 # without them they work on the warehouse of the environment
 WITHOUT_WAREHOUSE = {"init", "bench quality", "bench regmix", "etl synthesize"}
 
@@ -150,8 +166,14 @@ def add_set(warehouse, name, *, scored):
     return space
 
 
+def fill_scores(path):
+    """A score for each row of an exported table."""
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(f"{row}{-2 - place / 100}" for place, row in enumerate(rows))]))
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, environment_file, tiny_model, writer, spark):
+def world(tmp_path_factory, environment_file, tiny_model, writer):
     """Folder `here` of the user's files with a warehouse that holds something of every kind."""
     here = tmp_path_factory.mktemp("dry")
     warehouse = Warehouse.at(here / "warehouse")
@@ -175,6 +197,8 @@ def world(tmp_path_factory, environment_file, tiny_model, writer, spark):
     publish_agent(warehouse, agent=MixingAgent(config), name="steersman", stage="sft", notes=[])
     probe = ["mix", "probe", "--environment", str(environment_file), "--dataset", "tiny"]
     assert run([*probe, "--name", "counted", "--warehouse", str(warehouse.root)]) == 0
+    assert run([*probe, "--export", str(here / "probes"), "--warehouse", str(warehouse.root)]) == 0
+    fill_scores(here / "probes" / "scores.csv")
     sync(warehouse)
     for field in ("source", "target"):
         (here / "text" / field).mkdir(parents=True)
@@ -208,7 +232,7 @@ def world(tmp_path_factory, environment_file, tiny_model, writer, spark):
 def dry_run(world, capsys, monkeypatch):
     """Runs a line with `--dry-run` and compares everything on disk with what was there before."""
     monkeypatch.chdir(world["here"])
-    monkeypatch.setenv("DMIX_MASTER", "local[2,3]")
+    monkeypatch.delenv("DMIX_MASTER", raising=False)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # own.py is loaded from there
 
     def call(line, *, warehouse=True):
@@ -231,6 +255,11 @@ def test_the_tables_name_every_command_and_every_controller():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_dry_run_of_a_command_changes_no_byte(name, dry_run):
     dry_run(COMMANDS[name], warehouse=name not in WITHOUT_WAREHOUSE)
+
+
+@pytest.mark.parametrize("name", OTHER_WAYS)
+def test_no_flag_makes_a_dry_run_write(name, dry_run):
+    dry_run(OTHER_WAYS[name])
 
 
 @pytest.mark.parametrize("kind", CONTROLLERS)

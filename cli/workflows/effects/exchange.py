@@ -42,6 +42,7 @@ def export_probes(
     samples: int | None,
     groups: int | None,
     out: Path,
+    dry_run: bool = False,
 ) -> "list[Probe]":
     """Writes probe mixtures for another trainer, and a table for its scores to be filled in.
 
@@ -52,6 +53,7 @@ def export_probes(
         samples: Samples of a probe; a quarter of the dataset when left out.
         groups: Most groups of domains.
         out: Folder for the files.
+        dry_run: Only find the probes.
     """
     from dmix.cli.workflows.effects.mixture_files import mixture_file
     from dmix.mixing.effects.probes import MOST_GROUPS, design_probes
@@ -63,6 +65,8 @@ def export_probes(
     objectives = load_environment(environment).names
     size = max(1, int(space.samples_N.sum()) // 4) if samples is None else samples
     probes = design_probes(space, samples=size, most_groups=min(groups or MOST_GROUPS, MOST_GROUPS))
+    if dry_run:
+        return probes
     for probe in probes:
         text = mixture_file(
             probe.mixture_N,
@@ -95,6 +99,7 @@ def import_scores(
     scores: Path,
     dataset: str | None,
     name: str | None,
+    dry_run: bool = False,
     progress: Progress,
 ) -> "StoredEffects":
     """Effects from the scores that somebody's own trainer gave for exported probes.
@@ -106,6 +111,7 @@ def import_scores(
             export lies beside it.
         dataset: Id or name.
         name: Name of the effects.
+        dry_run: Find the effects without storing them.
         progress: Receives lines for people.
 
     Raises:
@@ -158,7 +164,8 @@ def import_scores(
     chosen = effects_name("probe", manifest, digest_of(sorted(map(str, table.items()))), name)
     effects, facts = fitted_effects(found, probes, means, name=chosen)
     stored = StoredEffects(effects=effects, counts=None, environment=objectives, facts=facts)
-    write_effects(warehouse, stored)
+    if not dry_run:
+        write_effects(warehouse, stored)
     progress(f"{num_text(len(table), 'score')} of {num_text(len(probes), 'probe')}")
     return stored
 

@@ -68,14 +68,20 @@ def probe_effects(
     check_kept_out(warehouse, dataset, environment, allow_unscreened=allow_unscreened, progress=progress)
     _refuse_contradictions(estimator, model, export_to=export_to, scores=scores)
     if export_to is not None:
-        return _exported(warehouse, environment, dataset, groups, export_to, samples=samples)
+        return _exported(warehouse, environment, dataset, groups, export_to, samples=samples, dry_run=dry_run)
     if scores is not None:
         from dmix.cli.workflows.effects.exchange import import_scores
 
         stored = import_scores(
-            warehouse, environment=environment, scores=scores, dataset=dataset, name=name, progress=progress
+            warehouse,
+            environment=environment,
+            scores=scores,
+            dataset=dataset,
+            name=name,
+            dry_run=dry_run,
+            progress=progress,
         )
-        return _stored_result(warehouse, stored, progress)
+        return effects_result(stored) if dry_run else _stored_result(warehouse, stored, progress)
     check_model(warehouse, model)
     if estimator != "counts":
         from dmix.cli.workflows.effects.measured import ProbeRequest
@@ -153,6 +159,7 @@ def _exported(
     out: Path,
     *,
     samples: int | None,
+    dry_run: bool,
 ) -> Result:
     from dmix.cli.workflows.effects.exchange import SCORES, export_probes
     from dmix.cli.workflows.effects.probes import DESIGN
@@ -164,9 +171,15 @@ def _exported(
         samples=None if samples is None else max(1, samples // 4),
         groups=groups,
         out=out,
+        dry_run=dry_run,
     )
     result = Result({"folder": str(out), "probes": [probe.probe_id for probe in probes]}, probes)
     controls = sum(not probe.domains for probe in probes)
+    if dry_run:
+        result.line(
+            f"would write {num_text(len(probes), 'mixture')} to {out}; {controls} of them are natural mixing"
+        )
+        return result
     result.line(
         f"wrote {num_text(len(probes), 'mixture')} to {out}; {controls} of them are natural mixing. Train "
         "a model on "
