@@ -27,10 +27,19 @@ def answer_result(runs: dict[str, list["RunSummary"]], report: Path, warehouse: 
     columns, rows = comparison(runs)
     note = size_note(groups, next(iter(runs.values()))[0])
     table = [dict(zip(columns, row, strict=True)) for row in rows]
-    facts = {"answer": answer, "note": note, "report": str(report), "warehouse": str(warehouse.root)}
+    plan = next((run.config["promise"]["note"] for run in found if run.config.get("promise")), "")
+    facts = {
+        "answer": answer,
+        "plan": plan,
+        "note": note,
+        "report": str(report),
+        "warehouse": str(warehouse.root),
+    }
     result = Result({**facts, "runs": table}, runs)
     result.table(columns, rows, title="Scores after the run, nats per token (mean over seeds)")
     result.line(answer)
+    if plan:
+        result.line(f"About the plan: {plan}")
     query = "SELECT * FROM domain_tokens"
     result.line(
         f"to query the catalog: dmix sql --warehouse {shlex.quote(str(warehouse.root))} {shlex.quote(query)}"
