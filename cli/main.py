@@ -161,6 +161,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = _interrupted(arguments)
     if handled:  # what is left to do takes a moment, and nothing is written in it
         signal.signal(signal.SIGINT, end_now)
+    # after an interrupt within `exec` of a text, as of dataclasses, 'python -m' ends by SIGINT whatever the
+    # code is; Python forgets it at the next text
+    exec("")
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import SourceModel, is_half, quiet_libraries
 from dmix.etl.synthetic.without_torch import StoredSize, has_gpu, is_torch_left_out, stored_size
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.gpus import memory_by_driver
 from dmix.warehouse_schema.memory import free_memory
 
 
@@ -131,6 +132,9 @@ def _free_for_a_model() -> int:
     """Bytes that a model may take: of this process's GPU, else of the machine or its container."""
     if not has_gpu():
         return free_memory()
+    found = memory_by_driver()
+    if found is not None:
+        return found[0]
     import torch
 
     return int(torch.cuda.mem_get_info()[0])

@@ -1,9 +1,9 @@
 """Plans without torch: the dry runs of commands that let a model write.
 
-torch and the models of transformers take six seconds to import. A plan on a machine without a GPU reads
-configuration and tokenizer, for which transformers needs no torch, and finds the size of the model in the
-headers of its weights. Once transformers was imported without torch, it has no models. So only a command
-of dmix, whose process ends with its plan, leaves torch out.
+torch and the models of transformers take six seconds to import. A plan reads configuration and tokenizer,
+for which transformers needs no torch, and finds the size of the model in the headers of its weights. Once
+transformers was imported without torch, it has no models. So only a command of dmix, whose process ends with
+its plan, leaves torch out.
 """
 
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import stored_weights
+from dmix.warehouse_schema.gpus import gpus_in_sight
 
-_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _OUTPUTS = ("lm_head.weight", "embed_out.weight")
 _INPUTS = ("embed_tokens.weight", "embed_in.weight", "wte.weight", "word_embeddings.weight")
 
@@ -50,7 +50,7 @@ def leave_torch_out(model: str) -> None:
     """
     global _left_out
     imported = {"torch", "transformers"} & sys.modules.keys()
-    if _own_process and not imported and not has_gpu() and _is_sized(from_home(model)):
+    if _own_process and not imported and _is_sized(from_home(model)):
         os.environ.update(USE_TORCH="0", TRANSFORMERS_NO_ADVISORY_WARNINGS="1")
         _left_out = True
 
@@ -61,9 +61,10 @@ def is_torch_left_out() -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether torch finds a GPU; it is asked only where there is a driver, since it takes a second."""
-    if "torch" not in sys.modules and not any(Path(driver).exists() for driver in _DRIVERS):
-        return False
+    """Whether torch finds a GPU; its import takes a second, so it is asked only where others do not tell."""
+    number = gpus_in_sight()
+    if number is not None:
+        return number > 0
     import torch
 
     return torch.cuda.is_available()

@@ -120,7 +120,7 @@ def resolved_name(
 
     Raises:
         NotFoundError: If there are none.
-        InputError: If they are about other domains.
+        InputError: If they are about other domains or objectives.
     """
     stored = fitting_effects(warehouse, space, name=argument or None, environment=environment)
     return stored.name

@@ -15,12 +15,11 @@ from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.interface import Controller
 from dmix.mixing.effects.plan import Plan, PlanRules, Supply, make_plan
 from dmix.mixing.effects.prediction import predict_stored
-from dmix.mixing.effects.store import StoredEffects, fitting_effects, probe_again
+from dmix.mixing.effects.store import StoredEffects, fitting_effects
 from dmix.mixing.regression.fits import PlannedFit
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.space.mixtures import parse_mixture
-from dmix.mixing.trajectories.objectives import Environment, changed_names
-from dmix.warehouse_schema.errors import InputError
+from dmix.mixing.trajectories.objectives import Environment
 from dmix.warehouse_schema.files.layout import Warehouse
 
 _PASSES = 4
@@ -88,12 +87,6 @@ def plan_for_run(
     """
     stored = fitting_effects(warehouse, space, name=argument or None, environment=environment)
     objectives = stored.environment if environment is None else environment
-    if objectives.names != stored.effects.objectives:
-        raise InputError(
-            f"effects {stored.name!r} are for other objectives than the run's "
-            f"({changed_names(stored.effects.objectives, objectives.names)}). Measure again with the "
-            f"environment file of the run: {probe_again(stored)}"
-        )
     return stored.name, _planned(stored, objectives, supply).to_json(space.names)
 
 

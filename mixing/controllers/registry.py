@@ -45,6 +45,11 @@ class Kind:
         """Whether its argument begins with the name of a set of trajectories."""
         return ":SET" in self.spec
 
+    @property
+    def of_effects(self) -> bool:
+        """Whether its argument is the name of effects; the newest ones that fit where it is left out."""
+        return "[:NAME]" in self.spec
+
     def takes(self, argument: str | None) -> bool:
         """Whether it can be made with this argument (None: none was given)."""
         if argument is None:

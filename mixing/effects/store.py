@@ -239,11 +239,11 @@ def fitting_effects(
         warehouse: Where they are.
         space: The domains and what each of them holds.
         name: Name of the effects; None for the newest that fit.
-        environment: The objectives; None for any. A name that is given outweighs them.
+        environment: The objectives; None for any.
 
     Raises:
         NotFoundError: If there are none.
-        InputError: If the named ones are about other domains.
+        InputError: If the named ones are about other domains or objectives.
     """
     if name is not None:
         stored = read_effects(warehouse, name)
@@ -252,6 +252,8 @@ def fitting_effects(
                 f"effects {name!r} have another dataset than the run; run 'dmix mix probe' with the "
                 "dataset of the run"
             )
+        if environment is not None:
+            check_objectives(stored, environment)
         return stored
     digest, other = None if environment is None else environment_digest(environment), None
     for known in reversed(effect_names(warehouse)):
@@ -265,16 +267,40 @@ def fitting_effects(
             f"{warehouse.root} has no effects of this dataset; run 'dmix mix probe --environment FILE' first"
         )
     raise NotFoundError(
-        f"{warehouse.root} has effects of this dataset for other objectives only. Changes since effects "
-        f"{other.name!r}: {changed_objectives(other.environment, environment, items=other.item_digests)}. "
-        f"Measure again with the environment file of the run: {probe_again(other)}"
+        f"{warehouse.root} has effects of this dataset for other objectives only. "
+        f"{_changed_since(other, environment)}"
     )
 
 
-def probe_again(stored: StoredEffects) -> str:
+def check_objectives(stored: StoredEffects, environment: Environment, *, file: str = "FILE") -> None:
+    """Refuses effects whose objectives or their items are not those of an environment; weights may differ.
+
+    Args:
+        stored: The effects.
+        environment: The objectives that they are to be about.
+        file: The environment file as the command that measures again names it, quoted for a shell.
+
+    Raises:
+        NotFoundError: If the environment names a file of items that does not exist.
+        InputError: If they differ; it names what changed, and the command that measures again.
+    """
+    if stored.effects.environment != environment_digest(environment):
+        raise InputError(
+            f"effects {stored.name!r} are for other objectives than the environment file. "
+            f"{_changed_since(stored, environment, file=file)}"
+        )
+
+
+def _changed_since(stored: StoredEffects, environment: Environment, *, file: str = "FILE") -> str:
+    """What changed since effects were measured, and the command that measures again, as two sentences."""
+    changed = changed_objectives(stored.environment, environment, items=stored.item_digests)
+    return f"Changes since effects {stored.name!r}: {changed}. Measure again: {_probe_again(stored, file)}"
+
+
+def _probe_again(stored: StoredEffects, file: str) -> str:
     """The command that measures such effects for another environment file."""
     effects = stored.effects
-    words = ["dmix mix probe --environment FILE", "--dataset", shlex.quote(effects.dataset)]
+    words = [f"dmix mix probe --environment {file}", "--dataset", shlex.quote(effects.dataset)]
     if effects.estimator != "counts":
         words += ["--estimator", effects.estimator, "--model MODEL"]
     return " ".join(words)

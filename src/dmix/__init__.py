@@ -1,13 +1,16 @@
 """dmix: continual pre-training whose data mixture a learned agent steers.
 
 The names below are what other programs build on. Each is imported when it is first used, since some
-bring torch and Streaming along.
+bring torch and Streaming along. Not even `typing` is imported, so that the command `dmix` handles Ctrl-C
+at once.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it as true, like that of `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
     from dmix.cli.workflows.session import Session, open
     from dmix.mixing.controllers import Controller, Proposal
     from dmix.mixing.delivery.dataset import MixedDataset
@@ -56,7 +59,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

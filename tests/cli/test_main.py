@@ -167,6 +167,43 @@ def test_an_interrupt_while_modules_are_imported_ends_with_one_word(module, tmp_
     assert done.stderr.lstrip().startswith("interrupted") and "Traceback" not in done.stderr
 
 
+_INTERRUPTED_TEXT = """\
+from dmix.cli import main as command
+
+def run(arguments):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return 130
+
+command.run = run
+command.main([])
+"""
+
+
+def test_an_interrupt_within_a_text_that_python_runs_ends_with_the_code(tmp_path):
+    (tmp_path / "interrupted_text.py").write_text(_INTERRUPTED_TEXT)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted_text"], env={**os.environ, "PYTHONPATH": path}, check=False
+    )
+    assert done.returncode == 130
+
+
+def test_the_package_alone_imports_next_to_nothing():
+    code = "import sys; before = set(sys.modules); import dmix; print(*sorted(set(sys.modules) - before))"
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    light = {"dmix", "importlib", "importlib._bootstrap", "importlib._bootstrap_external", "warnings"}
+    assert set(done.stdout.split()) <= light
+
+
 def test_what_a_library_makes_of_an_interrupt_is_an_interrupt(command_that, capsys, monkeypatch):
     monkeypatch.setattr(main_module, "_pressed", [2])
     command_that(raising(ImportError("C extensions failed")))

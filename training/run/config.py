@@ -20,9 +20,11 @@ import yaml
 from dmix.mixing.controllers import Controller, effect, fixed
 from dmix.mixing.controllers.guarded import load_limits
 from dmix.mixing.controllers.plan import plan_for_run
+from dmix.mixing.controllers.registry import kind_of
 from dmix.mixing.delivery.step_plan import PlanSettings, check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.effects.plan import Supply
+from dmix.mixing.effects.store import check_objectives, fitting_effects
 from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import (
@@ -171,6 +173,7 @@ def make_config(
     check_settings(config.plan, streams=StreamSizes.of_manifest(manifest))
     config = with_effects(warehouse, with_promise(warehouse, config, space), space)
     check_controllers(warehouse, config, space)  # so is one that does not fit
+    _check_effects(warehouse, config, space)
     return config
 
 
@@ -236,6 +239,17 @@ def with_promise(warehouse: Warehouse, config: RunConfig, space: DomainSpace) ->
         ),
     )
     return dataclasses.replace(config, controller=f"plan:{name}", promise=promise)
+
+
+def _check_effects(warehouse: Warehouse, config: RunConfig, space: DomainSpace) -> None:
+    """Refuses effects that were measured for other objectives than the run's, also those in shadow."""
+    if config.environment is None:
+        return
+    environment = settings_from(Environment, config.environment, where="environment")
+    for spec in filter(None, (config.controller, config.shadow)):
+        if kind_of(spec).of_effects:
+            stored = fitting_effects(warehouse, space, name=spec.partition(":")[2] or None)
+            check_objectives(stored, environment)
 
 
 def check_model_tokenizer(

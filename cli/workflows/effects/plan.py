@@ -2,13 +2,14 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.sizes import num_text
@@ -107,16 +108,17 @@ def plan_mixture(
     """
     from dmix.mixing.effects.plan import Supply, make_plan
     from dmix.mixing.effects.prediction import predict_stored
-    from dmix.mixing.effects.store import newest_effects, probe_again, read_effects
+    from dmix.mixing.effects.store import read_effects
     from dmix.mixing.space.domains import DomainSpace
-    from dmix.mixing.trajectories.objectives import changed_names, load_environment
+    from dmix.mixing.trajectories.objectives import load_environment
 
+    given = None if environment is None else load_environment(environment)
     if probes:
         found = [read_effects(warehouse.require(), name) for name in probes]
         manifest = read_dataset_manifest(warehouse, dataset or found[0].effects.dataset)
     else:
         manifest = read_dataset_manifest(warehouse.require(), dataset)
-        found = [newest_effects(warehouse, dataset=manifest.dataset)]
+        found = [_newest(warehouse, manifest.dataset, given)]
     space = DomainSpace.of_dataset(manifest)
     for stored in found:
         if stored.effects.dataset != manifest.dataset:
@@ -124,14 +126,8 @@ def plan_mixture(
                 f"effects {stored.name!r} are for dataset {stored.effects.dataset}, not for "
                 f"{manifest.dataset}; run 'dmix mix probe --dataset {manifest.dataset}'"
             )
-    objectives = found[0].environment if environment is None else load_environment(environment)
-    if objectives.names != found[0].effects.objectives:
-        changed = changed_names(found[0].effects.objectives, objectives.names)
-        raise InputError(
-            f"the environment file has other objectives than effects {found[0].name!r} ({changed}); give "
-            "the environment file of these effects, or measure again: "
-            f"{probe_again(found[0]).replace('FILE', shlex.quote(str(environment)), 1)}"
-        )
+        _check_items(stored, given, file="FILE" if environment is None else shlex.quote(str(environment)))
+    objectives = found[0].environment if given is None else given
     total = int(space.samples_N.sum()) if samples is None else samples
     if total < 1 or max_passes < 1:
         raise InputError(f"--samples is {total} and --max-passes {max_passes}; both must be at least 1")
@@ -163,6 +159,32 @@ def plan_mixture(
         objectives=objectives,
         max_passes=max_passes,
     )
+
+
+def _newest(warehouse: Warehouse, dataset: str, given: "Environment | None") -> "StoredEffects":
+    """The newest effects of a dataset; those for the given objectives come first."""
+    from dmix.mixing.effects.store import environment_digest, newest_effects
+
+    if given is not None:
+        with suppress(NotFoundError):
+            return newest_effects(warehouse, dataset=dataset, environment=environment_digest(given))
+    return newest_effects(warehouse, dataset=dataset)
+
+
+def _check_items(stored: "StoredEffects", given: "Environment | None", *, file: str) -> None:
+    """Refuses effects for other objectives than the given ones, or than their own files hold by now.
+
+    Raises:
+        NotFoundError: If a file of the given objectives does not exist; a plan does without files of its own.
+        InputError: If they differ.
+    """
+    from dmix.mixing.effects.store import check_objectives
+
+    if given is not None:
+        check_objectives(stored, given, file=file)
+        return
+    with suppress(NotFoundError):
+        check_objectives(stored, stored.environment, file=file)
 
 
 def write_mixture(warehouse: Warehouse, planned: PlannedMixture, out: Path, *, form: str) -> Path:

@@ -307,10 +307,10 @@ def _fitting_scores(items: Sequence[tuple[int, float]], *, share: float) -> tupl
 
 def _bf16_for_training() -> tuple[str, ...]:
     """Instructions by which the processor that trains multiplies bf16; none where a GPU trains."""
-    from dmix.training.model.estimate.memory import gpu_memory
+    from dmix.training.model.estimate.memory import has_gpu
     from dmix.training.model.estimate.processor import bf16_instructions
 
-    return bf16_instructions() if gpu_memory() is None else ()
+    return () if has_gpu() else bf16_instructions()
 
 
 def _look_at(model: str | None) -> Checkpoint:

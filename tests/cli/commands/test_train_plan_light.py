@@ -1,6 +1,7 @@
 """`dmix train --dry-run` builds no model and imports no library that builds one, and refuses what it did."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,10 +12,12 @@ from safetensors.numpy import load_file, save_file
 from tests.training.conftest import byte_tokenizer
 
 from dmix.cli.main import run
+from dmix.training.model.estimate.machine import fingerprint, speed_file
 from dmix.training.model.models import load_model
 from dmix.training.model.saving import save_model
 from dmix.training.run.config import check_model_tokenizer
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
 HEAVY = {"composer", "torch", "transformers", "pyspark", "streaming"}
@@ -44,9 +47,10 @@ def files(tiny_model, environment_file, tiny_warehouse, tmp_path):
     return ["--training", str(tmp_path / "training.yaml"), "--warehouse", str(tiny_warehouse.root)]
 
 
-def imported(arguments):
-    """The heavy modules of a process that ran a command."""
+def imported(arguments, *, before=""):
+    """The heavy modules of a process that ran a command, after some lines of Python."""
     code = (
+        f"{before}\n"
         "import sys, dmix.cli.main as m\n"
         f"code = m.run({arguments!r})\n"
         f"print('found', code, sorted({HEAVY!r} & set(sys.modules)))"
@@ -62,6 +66,23 @@ def test_a_dry_run_needs_no_torch(files, checkpoint, environment_file, tmp_path)
     assert imported([*of_base, "--model", str(tmp_path / "model.yaml")]) == "found 0 []"
 
 
+def test_a_dry_run_needs_no_torch_where_a_gpu_is_in_sight(
+    files, checkpoint, environment_file, tmp_path, monkeypatch
+):
+    for name in ("nvidiactl", "nvidia0"):
+        (tmp_path / "dev" / name).mkdir(parents=True)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU-1, [N/A], 70000, 80000\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    publish_json(speed_file(), {fingerprint(): {"gpu": 1e12}})
+    seen = f"import pathlib, dmix.warehouse_schema.gpus as g\ng.ROOT = pathlib.Path({str(tmp_path)!r})\n"
+    cuda = "g._uses_cuda = lambda: True"
+    of_run = ["train", *files, *SIZES, "--environment", str(environment_file), "--allow-unscreened"]
+    assert imported([*of_run, "--model", str(checkpoint)], before=seen + cuda) == "found 0 []"
+
+
 def test_dry_runs_of_effects_need_no_torch(files, checkpoint, environment_file, tiny_warehouse, tmp_path):
     place = ["--warehouse", str(tiny_warehouse.root)]
     probe = ["mix", "probe", "--environment", str(environment_file), "--allow-unscreened", *place]
@@ -71,6 +92,55 @@ def test_dry_runs_of_effects_need_no_torch(files, checkpoint, environment_file, 
         assert imported([*probe, "--estimator", estimator, *of_model]) == "found 0 []"
     check = ["mix", "plan", "--probe", "counted-light", "--check", "--second-round", *place]
     assert imported([*check, "--out", str(tmp_path / "mixture.yaml"), *of_model]) == "found 0 []"
+
+
+@pytest.fixture
+def older_effects(environment_file, tiny_warehouse, tmp_path):
+    """An environment file with a limit that the effects `then` were measured without."""
+    place = ["--warehouse", str(tiny_warehouse.root), "--allow-unscreened"]
+    assert run(["mix", "probe", "--environment", str(environment_file), "--name", "then", *place]) == 0
+    content = yaml.safe_load(environment_file.read_text()) | {"folder": str(environment_file.parent)}
+    content["objectives"][0]["limit"] = 1
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "changed.yaml"
+
+
+def test_effects_by_name_are_for_the_objectives_of_the_run(
+    files, older_effects, environment_file, tmp_path, capsys
+):
+    model = ["--model", str(tmp_path / "model.yaml"), "--allow-unscreened"]
+    of_run = ["train", *files, *model, "--steps", "2", "--samples-per-step", "16", "--dry-run"]
+    of_plan = ["mix", "plan", "--probe", "then", *files[2:], "--dry-run"]
+    steered = [
+        *(["--controller", f"{kind}:then"] for kind in ("plan", "effect", "mixmin", "skill-it")),
+        ["--agent", "effect:then"],
+        ["--controller", "natural", "--shadow", "effect:then"],
+    ]
+    lines = [[*of_run, *words] for words in steered] + [[*of_plan, "--out", str(tmp_path / "mixture.yaml")]]
+    for line in lines:
+        assert run([*line, "--environment", str(environment_file)]) == 0
+        capsys.readouterr()
+        assert run([*line, "--environment", str(older_effects)]) == 2
+        said = capsys.readouterr().err
+        assert "general has limit 1 (before: none)" in said and "dmix mix probe --environment" in said
+
+
+def test_a_plan_is_refused_where_the_items_of_its_effects_changed(tiny_warehouse, tmp_path, capsys):
+    place = ["--warehouse", str(tiny_warehouse.root)]
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"id": "1", "text": "abcdabcd"}\n')
+    own = {"objectives": [{"name": "x", "role": "target", "kind": "continuation", "path": str(items)}]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    measured = ["mix", "probe", "--environment", str(tmp_path / "own.yaml"), "--name", "own", *place]
+    assert run([*measured, "--allow-unscreened"]) == 0
+    line = ["mix", "plan", "--probe", "own", "--out", str(tmp_path / "mixture.yaml"), "--dry-run", *place]
+    assert run(line) == 0
+    items.write_text('{"id": "1", "text": "dcbadcba"}\n')
+    capsys.readouterr()
+    assert run(line) == 2
+    assert "x has other items" in capsys.readouterr().err
+    items.unlink()  # a plan needs none
+    assert run(line) == 0
 
 
 @pytest.mark.parametrize("estimator", ["gradient", "probe"])

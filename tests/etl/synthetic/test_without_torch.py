@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 
-import pytest
 from safetensors.torch import load_file, save_file
 
 from dmix.etl.synthetic import without_torch
@@ -73,13 +72,11 @@ def test_an_output_layer_that_is_tied_and_stored_counts_once(writer, tmp_path):
     )
 
 
-@pytest.mark.skipif(without_torch.has_gpu(), reason="with a GPU, torch is asked for its memory")
 def test_a_command_finds_the_same_need_without_torch(writer):
     need = memory_need(source_model(str(writer), SETTINGS), SETTINGS)
     assert planned(writer) == f"{need.weights} {need.read} {need.cache} {need.scores} False"
 
 
-@pytest.mark.skipif(without_torch.has_gpu(), reason="with a GPU, torch is asked for its memory")
 def test_a_command_refuses_a_model_that_does_not_write(make_writer, tmp_path):
     folder = make_writer(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())

@@ -189,13 +189,18 @@ def test_effects_for_other_objectives_say_what_changed_and_how_to_measure_again(
         del manifest["item_digests"], manifest["digest"]
         publish_json(path, with_digest(manifest))
     space = space_of(stored)
-    assert fitting_effects(warehouse, space, environment=before).name == "first"
+    for name in (None, "first"):
+        assert fitting_effects(warehouse, space, name=name, environment=before).name == "first"
 
     def said(environment):
-        with pytest.raises(NotFoundError) as error:
-            fitting_effects(warehouse, space, environment=environment)
-        assert "dmix mix probe --environment FILE --dataset d" in error.value.message
-        return error.value.message
+        said = []
+        for name, kind in ((None, NotFoundError), ("first", InputError)):
+            with pytest.raises(kind) as error:
+                fitting_effects(warehouse, space, name=name, environment=environment)
+            assert "dmix mix probe --environment FILE --dataset d" in error.value.message
+            said.append(error.value.message.partition("Changes since effects 'first': ")[2])
+        assert said[0] == said[1]
+        return said[0]
 
     assert "o0 has limit 2 (before: none)" in said(written(tmp_path / "items", limit=2))
     more = dataclasses.replace(

@@ -1,5 +1,5 @@
 """How much memory a rank needs to train a model, and how much disk its run: arithmetic on the model's
-shape, without torch where no GPU is in sight.
+shape, without torch where that is not needed (`dmix.warehouse_schema.gpus`).
 
 Weights, gradients and AdamW's two moments are kept in fp32, four bytes each, as Composer does under
 automatic mixed precision. What is left out: the CUDA context (about 1 GiB), fragments of the
@@ -11,13 +11,13 @@ about half of them (`dmix.training.model.llama`), which the estimate leaves out 
 
 import dataclasses
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from dmix.training.model.estimate.shapes import ModelShape
 from dmix.training.model.settings import CHUNK_TOKENS, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.gpus import gpus_in_sight, memory_by_driver
 from dmix.warehouse_schema.memory import free_memory
 from dmix.warehouse_schema.sizes import num_text, size_text
 
@@ -258,17 +258,23 @@ def _device(folder: Path) -> int:
     return folder.stat().st_dev
 
 
-# What a driver of GPUs leaves in sight.
-_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+def has_gpu() -> bool:
+    """Whether torch finds a GPU; its import takes a second, so it is asked only where others do not tell."""
+    number = gpus_in_sight()
+    if number is not None:
+        return number > 0
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def gpu_memory() -> tuple[int, int] | None:
-    """Bytes that are free and bytes that there are on the GPU of this process; None without one.
-
-    torch takes a second to import, so it is asked only where there is a driver.
-    """
-    if "torch" not in sys.modules and not any(Path(driver).exists() for driver in _DRIVERS):
+    """Bytes that are free and bytes that there are on the GPU of this process; None without one."""
+    if not has_gpu():
         return None
+    found = memory_by_driver()
+    if found is not None:
+        return found
     import torch
 
     return torch.cuda.mem_get_info() if torch.cuda.is_available() else None

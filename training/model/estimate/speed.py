@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dmix.training.model.estimate.machine import kept_speed
-from dmix.training.model.estimate.memory import gpu_memory
+from dmix.training.model.estimate.memory import has_gpu
 from dmix.training.model.estimate.shapes import ModelShape
 from dmix.training.model.settings import TrainingSettings
 
@@ -41,8 +41,8 @@ def estimated_speed(shape: ModelShape, *, seq_len: int, bf16: bool = False) -> S
 
 
 def trains_in_bf16(training: TrainingSettings) -> bool:
-    """Whether this machine would train in bf16; without torch where no GPU is in sight."""
-    return training.precision == "bf16" or (training.precision == "auto" and gpu_memory() is not None)
+    """Whether this machine would train in bf16."""
+    return training.precision == "bf16" or (training.precision == "auto" and has_gpu())
 
 
 def training_speed(operations_per_token: float, *, bf16: bool = False) -> float:
@@ -57,22 +57,26 @@ def training_speed(operations_per_token: float, *, bf16: bool = False) -> float:
 
 def _matrix_operations_per_second(*, bf16: bool) -> float:
     """Floating-point operations per second of a matrix product, on the GPU where there is one."""
-    if gpu_memory() is not None:
-        import torch
-
-        square = torch.ones((8192, 8192), device="cuda", dtype=torch.bfloat16)
-
-        def product() -> None:
-            torch.mm(square, square)
-            torch.cuda.synchronize()
-
-        return _timed(product, operations=2 * 8192**3)
+    if has_gpu():
+        return kept_speed("gpu", _gpu_operations_per_second)
     if bf16:  # with torch, whose import takes seconds
         return kept_speed("bf16", _bf16_operations_per_second)
     import numpy as np
 
     square_ = np.ones((1024, 1024), dtype=np.float32)
     return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
+
+
+def _gpu_operations_per_second() -> float:
+    import torch
+
+    square = torch.ones((8192, 8192), device="cuda", dtype=torch.bfloat16)
+
+    def product() -> None:
+        torch.mm(square, square)
+        torch.cuda.synchronize()
+
+    return _timed(product, operations=2 * 8192**3)
 
 
 def _bf16_operations_per_second() -> float:

@@ -17,5 +17,14 @@ def test_hours_follow_from_operations_and_the_machine(monkeypatch):
     assert found.hours(3600) == pytest.approx(1 / found.tokens_per_second)
 
 
+def test_the_speed_of_a_gpu_is_measured_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(speed, "has_gpu", lambda: True)
+    answers = iter([4e12])
+    monkeypatch.setattr(speed, "_gpu_operations_per_second", lambda: next(answers))
+    first = speed.training_speed(1e6)
+    assert first == pytest.approx(0.5 * 4e12 / 1e6) and speed.training_speed(1e6) == first
+
+
 def test_the_machine_is_asked_for_one_product():
     assert speed.training_speed(1e6) > 0 and speed.training_speed(1e6, bf16=True) > 0
