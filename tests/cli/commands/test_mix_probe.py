@@ -226,8 +226,9 @@ def test_a_trainer_of_ones_own_gets_mixtures_and_gives_scores_back(dmix, probed,
             gain = 0.0 if not field else (0.5 if field == home else -0.5)
             rows.append(f"{name},{objective},{-3 + gain + 0.001 * (-1) ** number}")
     (out / "scores.csv").write_text("\n".join(rows) + "\n")
-    code, shown, _ = dmix(*call, "--scores", str(out / "scores.csv"), "--name", "own", "--json")
-    assert code == 0 and best_fields(json.loads(shown)) == {"general": "source", "target": "target"}
+    code, shown, err = dmix(*call, "--scores", str(out / "scores.csv"), "--name", "own", "--json")
+    assert code == 0, err
+    assert best_fields(json.loads(shown)) == {"general": "source", "target": "target"}
     code, _, err = dmix("mix", "plan", "--probe", "own", "--probe", "c", "--out", str(out / "m.yaml"))
     assert code == 0, err
 
