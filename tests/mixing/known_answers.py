@@ -134,7 +134,7 @@ def sft_policy(simulator: Simulator, settings: RlSettings) -> Policy:
         beta=1.0,
         gamma=1.0,
         step_offset=1,
-        law=HierarchicalDistribution(space),
+        distribution=HierarchicalDistribution(space),
         candidates=_SFT_CANDIDATES,
         seed=settings.seed,
     )

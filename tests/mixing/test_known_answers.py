@@ -2,7 +2,17 @@
 
 import numpy as np
 import pytest
-from tests.mixing.known_answers import QUICK, Scale, grid_optimum, judged, learnt, problem_a
+from tests.mixing import known_answers
+from tests.mixing.known_answers import (
+    QUICK,
+    SMALL,
+    Scale,
+    grid_optimum,
+    judged,
+    learnt,
+    problem_a,
+    sft_policy,
+)
 from tests.mixing.testbed.simulated_learning import policy_of
 from tests.mixing.testbed.simulator import best_schedule
 
@@ -36,3 +46,9 @@ def test_the_clone_that_it_started_from_was_far_below(result):
 def test_agent_is_small(result):
     parameters = sum(np.prod(weights.shape) for weights in result.result.agent.parameters())
     assert parameters <= 100_000
+
+
+def test_the_fine_tuned_agent_of_the_long_problems_can_be_made(monkeypatch):
+    monkeypatch.setattr(known_answers, "_SFT_PATHS", 2)
+    monkeypatch.setattr(known_answers, "_SFT_CANDIDATES", 50)
+    assert np.isfinite(judged(sft_policy(problem_a(), SMALL), [problem_a()]))

@@ -4,6 +4,7 @@
 scheduler has sent one to already, so one that follows within seconds says nothing new.
 """
 
+import os
 import signal
 import threading
 import time
@@ -13,8 +14,13 @@ from types import FrameType
 
 # Schedulers send SIGUSR1 ahead of a limit, a lost terminal SIGHUP.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-FORWARDED_SECONDS = 5.0
-"""Time after the first signal within which others are that one, passed on."""
+# `timeout` passes a signal on at once, launchers take a moment.
+_PASSED_ON, _BY_LAUNCHER = 1.0, 5.0
+
+
+def forwarded_seconds() -> float:
+    """Time after the first signal within which others are that one, passed on."""
+    return _BY_LAUNCHER if "LOCAL_RANK" in os.environ else _PASSED_ON
 
 
 class StopRequest:
@@ -32,7 +38,7 @@ class StopRequest:
     @property
     def just_came(self) -> bool:
         """Whether a signal now is the first one, passed on."""
-        return self.received is not None and time.monotonic() - self._came < FORWARDED_SECONDS
+        return self.received is not None and time.monotonic() - self._came < forwarded_seconds()
 
     def __bool__(self) -> bool:
         return self.received is not None
@@ -42,7 +48,7 @@ class StopRequest:
 def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[StopRequest]:
     """Turns SIGINT, SIGTERM, SIGHUP and SIGUSR1 into a `StopRequest` for the body of the `with` statement.
 
-    A signal after `FORWARDED_SECONDS` raises KeyboardInterrupt. Until then, signals are ignored, also behind
+    A signal after `forwarded_seconds` raises KeyboardInterrupt. Until then, signals are ignored, also behind
     the body. Outside of the main thread, where Python allows no handlers, signals keep their meaning. A
     SIGHUP that `nohup` made ignored stays ignored.
 
@@ -63,7 +69,7 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
         request.receive(number)
         say(
             f"{request.received}: the run saves its state after this batch or scoring, then stops. A signal "
-            f"after more than {FORWARDED_SECONDS:.0f} s ends the run at once, without saving"
+            f"after more than {forwarded_seconds():.0f} s ends the run at once, without saving"
         )
 
     def handle_late(number: int, frame: FrameType | None) -> None:

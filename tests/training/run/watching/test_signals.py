@@ -5,13 +5,13 @@ import signal
 
 import pytest
 
-from dmix.training.run.watching.signals import stop_on_signal
+from dmix.training.run.watching.signals import forwarded_seconds, stop_on_signal
 
 
 @pytest.fixture
 def later(monkeypatch):
     """Makes the time of the signals that are passed on be over."""
-    return lambda: monkeypatch.setattr("dmix.training.run.watching.signals.FORWARDED_SECONDS", 0.0)
+    return lambda: monkeypatch.setattr("dmix.training.run.watching.signals.forwarded_seconds", lambda: 0.0)
 
 
 def test_the_first_signal_is_answered_with_what_happens_next(later):
@@ -21,7 +21,7 @@ def test_the_first_signal_is_answered_with_what_happens_next(later):
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.received == "SIGINT"
         (line,) = said
-        assert "saves its state" in line and "more than 5 s ends the run" in line
+        assert "saves its state" in line and "more than 1 s ends the run" in line
         for passed_on in (signal.SIGTERM, signal.SIGINT):
             os.kill(os.getpid(), passed_on)
         assert not stop.ended
@@ -29,6 +29,13 @@ def test_the_first_signal_is_answered_with_what_happens_next(later):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert len(said) == 1
+
+
+def test_below_a_launcher_signals_are_passed_on_for_longer(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    alone = forwarded_seconds()
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert alone <= 1.0 < forwarded_seconds()
 
 
 def test_a_signal_that_is_passed_on_behind_the_run_is_ignored_and_a_later_one_is_not(later):
