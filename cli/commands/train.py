@@ -84,8 +84,9 @@ SECTIONS = {
 @click.option(
     "--agent",
     metavar="NAME|PATH",
-    help="Agent that chooses the mixtures: the name or folder of a trained agent, or effect[:NAME]. The "
-    "effect agent starts from a plan, and corrects the plan by the scores of the run.",
+    help="Agent that chooses the mixtures: dmix-base (the mixture that counts predict to be best), the "
+    "name or folder of a trained agent, or effect[:NAME] (starts from the plan of effects NAME and "
+    "corrects it by the scores of the run).",
 )
 @click.option(
     "--controller",

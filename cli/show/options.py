@@ -136,8 +136,8 @@ def corpora_option(command: Command) -> Command:
         multiple=True,
         metavar="NAME[@vK]",
         help="Corpus (named set of documents) to use. NAME@vK is version K of a corpus, and NAME its newest "
-        "version. Repeat the flag for several corpora. Default: NAME-source and NAME-target, if the "
-        "warehouse has one such pair.",
+        "version. Repeat the flag for several corpora. Default: X-source and X-target, if the "
+        "warehouse has exactly one such pair.",
     )(command)
 
 

@@ -61,7 +61,7 @@ class SampleSettings:
     alpha: float = setting(
         1.0,
         help="Weight (alpha) of the distance between a candidate mixture and the mixture of the previous "
-        "step. This distance is a part of the candidate's score. The paper gives no value.",
+        "step. A larger value keeps steps closer together. The paper gives no value.",
     )
     beta: float = setting(
         1.0,
