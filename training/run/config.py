@@ -277,7 +277,9 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
         NotFoundError: If there is no such run.
         InputError: If the file is damaged.
     """
-    config = load_settings(RunConfig, run_config_file(warehouse, run_id))
+    file = run_config_file(warehouse, run_id)
+    config = load_settings(RunConfig, file)
+    _check_ranges(config, where=str(file))
     name = config.name
     if name and config.run_id != run_id:
         name = run_id.removeprefix(BASE_RUN) if run_id.startswith(BASE_RUN) else ""
@@ -289,6 +291,22 @@ def read_config(warehouse: Warehouse, run_id: str) -> RunConfig:
         controller=_in_this_warehouse(config.controller, warehouse, run_id),
         shadow=_in_this_warehouse(config.shadow, warehouse, run_id),
     )
+
+
+def _check_ranges(config: RunConfig, *, where: str) -> None:
+    """Holds a stored configuration to what a new run is checked by.
+
+    Raises:
+        InputError: If a number is out of the range of its flag, or no multiple of the batch.
+    """
+    names = ("steps", "batch_size", "exhaustion", "max_passes", "shuffle_block", "gradients_every", "seed")
+    asked = {name: getattr(config, name) for name in names}
+    try:
+        settings_from(RunRequest, asked, where="the configuration")
+        whole_number(config.step_samples, name="step_samples", most=2**50)
+        check_settings(config.plan)
+    except InputError as error:
+        raise InputError(f"{where}: {error.message}; restore the file from a copy") from None
 
 
 def config_to_yaml(config: RunConfig, warehouse: Warehouse) -> str:

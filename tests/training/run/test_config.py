@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import pytest
+import yaml
 
 from dmix.mixing.trajectories.objectives import load_environment, write_environment
 from dmix.training.model.settings import TrainingSettings
@@ -117,6 +118,22 @@ def test_the_run_of_a_copied_warehouse_names_what_lies_in_the_copy(
     assert found.model == str(second.root / "models" / "small")
     assert found.controller == f"static:{second.root / 'mixtures' / 'half.yaml'}"
     assert found.shadow == config.shadow
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in ("steps", "step_samples", "batch_size", "max_passes", "shuffle_block")
+     for value in (-8, 0, True, "x", 1e30)]
+    + [("seed", -1), ("gradients_every", -1), ("exhaustion", "never"), ("step_samples", 9)],
+)  # fmt: skip
+def test_a_number_that_no_flag_takes_is_refused_in_a_stored_configuration(
+    configure, tiny_warehouse, name, value
+):
+    stored = yaml.safe_load(config_to_yaml(configure(run_id="received"), tiny_warehouse))
+    text = yaml.safe_dump({**stored, name: value})
+    publish_bytes(tiny_warehouse.run("received") / "config.yaml", text.encode())
+    with pytest.raises(InputError, match=f"config.yaml.*({name}|{name.replace('_', '-')}|samples-per-step)"):
+        read_config(tiny_warehouse, "received")
 
 
 def test_an_unknown_run_is_named_with_known_ones(tiny_warehouse):
