@@ -94,16 +94,22 @@ def ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
                     detail = "dmix gives no folder such a name, so no command reads it; rename or remove it"
                     yield problem_at(warehouse, "orphan", folder, detail)
                 continue
-            foreign = any(
-                path.is_file()
-                for entry in folder.glob("[!.]*")
-                if entry.name not in _PROGRESS[kind]
-                for path in (entry, *entry.rglob("*"))
-            )
-            if not foreign or any(folder.glob(manifest)) or is_held(lock(name)):
+            if not _is_ghost(folder, kind) or any(folder.glob(manifest)) or is_held(lock(name)):
                 continue
-            detail = "the folder has files but no manifest; restore the manifest, or remove the folder"
-            yield problem_at(warehouse, "orphan", folder, detail)
+            detail = "dmix did not make this folder, or its manifest is lost; restore the manifest, or remove"
+            yield problem_at(warehouse, "orphan", folder, f"{detail} the folder")
+
+
+def _is_ghost(folder: Path, kind: str) -> bool:
+    """Whether a folder without a manifest has something in it that is no progress of a job."""
+    started, files = False, 0
+    for entry in folder.glob("[!.]*"):
+        is_progress = entry.name in _PROGRESS[kind] and entry.is_file() == (entry.suffix == ".json")
+        has_files = any(path.is_file() for path in (entry, *entry.rglob("*")))
+        if has_files and not is_progress:
+            return True
+        started, files = started or is_progress, files + has_files
+    return started and not files
 
 
 def half_written(warehouse: Warehouse) -> Iterator[Problem]:

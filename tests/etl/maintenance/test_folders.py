@@ -94,6 +94,12 @@ def test_a_folder_of_progress_is_no_ghost_and_one_with_other_files_is(warehouse)
     assert found(ghost_problems(warehouse)) == [("orphan", "labels/lost")]
 
 
+def test_an_empty_folder_of_a_field_and_a_file_in_place_of_parts_are_ghosts(warehouse):
+    (warehouse.root / "streams/hollow/source").mkdir(parents=True)
+    publish_bytes(warehouse.root / "labels/swapped/parts", b"x")
+    assert found(ghost_problems(warehouse)) == [("orphan", "streams/hollow"), ("orphan", "labels/swapped")]
+
+
 @pytest.mark.parametrize(
     ("file", "folder", "lacking"),
     [
