@@ -48,6 +48,8 @@ _PARTS = {"model", "optimizers", "callbacks", "timestamp"}
 # First moment of AdamW over the root of the second one. For decay rates of 0.9 and 0.99999 it is 73 at most.
 _MOST_MEAN = 1000.0
 _UNDERFLOW = 1e-12
+# Largest mean of squares of a gradient; a larger one stops its weight for good, without a word.
+_MOST_SQUARE = 1e20
 """Gradients below this have squares that may be 0."""
 _READ_PARTS = _PARTS | {"scaler", "rank_zero_seed", "run_name"}
 """What Composer is given of it. It evaluates the texts below `algorithms` as Python (0.32), and takes any
@@ -202,6 +204,8 @@ def check_moments(optimizer: torch.optim.Optimizer) -> None:
         if not 1 <= float(state["step"]) < math.inf or bool((moments[1] < 0).any()):
             raise ValueError("its number of steps is none, or a second moment is negative")
         mean, square = moments
+        if bool((square > _MOST_SQUARE).any()):
+            raise ValueError(f"a second moment is above {_MOST_SQUARE:g}")
         if bounded and bool((mean.abs() > _MOST_MEAN * square.sqrt() + _UNDERFLOW).any()):
             raise ValueError("a first moment is larger than the second one allows")
 

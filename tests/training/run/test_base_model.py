@@ -76,6 +76,7 @@ def odd_states(saved):
         yield f"{name} of another shape", {"state": saved | {0: first | {name: first[name][:1]}}}
         yield f"no {name}", {"state": saved | {0: {k: v for k, v in first.items() if k != name}}}
         yield f"{name} a number", {"state": saved | {0: first | {name: 3.0}}}
+    yield "second moment of 1e38", {"state": saved | {0: first | {"exp_avg_sq": first["exp_avg_sq"] + 1e38}}}
     yield "negative second moment", {"state": saved | {0: first | {"exp_avg_sq": -first["exp_avg_sq"] - 1}}}
     yield "steps nan", {"state": saved | {0: first | {"step": torch.tensor(float("nan"))}}}
     yield "steps negative", {"state": saved | {0: first | {"step": torch.tensor(-5.0)}}}
