@@ -136,6 +136,9 @@ def _write(warehouse: Warehouse, schema: Schema, *, empty: bool, template: bytes
     """Migrates and fills a copy of the catalog, or an empty one, and publishes it if that changed it."""
     if warehouse.catalog.is_dir():
         raise CatalogError(f"{warehouse.catalog} is a folder, expected a file; remove this folder")
+    log = warehouse.catalog.with_name(warehouse.catalog.name + ".wal")
+    if log.is_dir() and not log.is_symlink():
+        raise CatalogError(f"{log} is a folder, expected a file or nothing; remove this folder")
     copy = warehouse.root / f".catalog-{os.getpid()}.duckdb"
     begun = warehouse.catalog.exists() and not empty
     if begun:

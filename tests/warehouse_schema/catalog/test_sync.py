@@ -75,6 +75,15 @@ def test_rebuild_equals_incremental_sync(full_warehouse, make_corpus, run_writer
     assert [len(incremental[view]) for view in ("corpora", "rejects", "agents", "runs")] == [2, 4, 0, 2]
 
 
+@pytest.mark.parametrize("suffix", ["", ".wal"])
+def test_a_folder_in_the_way_of_the_catalog_is_named(full_warehouse, suffix):
+    folder = full_warehouse.catalog.with_name(full_warehouse.catalog.name + suffix)
+    folder.unlink(missing_ok=True)
+    folder.mkdir()
+    with pytest.raises(CatalogError, match=rf"{folder.name} is a folder.*remove this folder"):
+        rebuild(full_warehouse)
+
+
 def test_rebuild_replaces_a_damaged_catalog(full_warehouse):
     full_warehouse.catalog.write_bytes(b"no database" * 1000)
     for use in (sync, lambda w: ask(w, "from runs")):
