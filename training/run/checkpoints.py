@@ -48,9 +48,9 @@ _PARTS = {"model", "optimizers", "callbacks", "timestamp"}
 # First moment of AdamW over the root of the second one. For decay rates of 0.9 and 0.99999 it is 73 at most.
 _MOST_MEAN = 1000.0
 _UNDERFLOW = 1e-12
+"""Gradients below this have squares that may be 0."""
 # Largest mean of squares of a gradient; a larger one stops its weight for good, without a word.
 _MOST_SQUARE = 1e20
-"""Gradients below this have squares that may be 0."""
 _READ_PARTS = _PARTS | {"scaler", "rank_zero_seed", "run_name"}
 """What Composer is given of it. It evaluates the texts below `algorithms` as Python (0.32), and takes any
 attribute of a scheduler, whose rates follow from the timestamp and the settings."""
