@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -126,14 +127,15 @@ def test_effects_by_name_are_for_the_objectives_of_the_run(
 
 
 def test_a_plan_is_refused_where_the_items_of_its_effects_changed(tiny_warehouse, tmp_path, capsys):
-    place = ["--warehouse", str(tiny_warehouse.root)]
+    # a copy, since other tests keep effects of this name
+    place = ["--warehouse", str(shutil.copytree(tiny_warehouse.root, tmp_path / "copy"))]
     items = tmp_path / "items.jsonl"
     items.write_text('{"id": "1", "text": "abcdabcd"}\n')
     own = {"objectives": [{"name": "x", "role": "target", "kind": "continuation", "path": str(items)}]}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
-    measured = ["mix", "probe", "--environment", str(tmp_path / "own.yaml"), "--name", "own", *place]
+    measured = ["mix", "probe", "--environment", str(tmp_path / "own.yaml"), "--name", "changed", *place]
     assert run([*measured, "--allow-unscreened"]) == 0
-    line = ["mix", "plan", "--probe", "own", "--out", str(tmp_path / "mixture.yaml"), "--dry-run", *place]
+    line = ["mix", "plan", "--probe", "changed", "--out", str(tmp_path / "mixture.yaml"), "--dry-run", *place]
     assert run(line) == 0
     items.write_text('{"id": "1", "text": "dcbadcba"}\n')
     capsys.readouterr()
