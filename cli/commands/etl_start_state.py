@@ -32,7 +32,8 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
-    help="Causal language model that writes the text. Only for --from model.",
+    help="Causal language model. dmix classifies text that it generates, to estimate the shares of the "
+    "domains. Only with --from model.",
 )
 @click.option(
     "--name", help="Name under which dmix stores the estimate of a model. Default: the last part of --model."

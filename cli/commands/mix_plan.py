@@ -83,8 +83,8 @@ from dmix.mixing.effects.settings import PlanRules
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
-    help="Model for the runs of --check: model file (.yaml), checkpoint folder, model of the "
-    "warehouse, or hub id.",
+    help="Model that --check trains: a model file (.yaml), a checkpoint folder, the name of a model in the "
+    "warehouse, or a hub id.",
 )
 @click.option(
     "--training",

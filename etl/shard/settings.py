@@ -40,8 +40,8 @@ class ShardSettings:
     )
     contaminated: str = setting(
         "remove",
-        help="Treatment of documents that contain an item of --environment. 'remove': leave the "
-        "documents out. 'report': only list the documents in the view 'contamination'.",
+        help="Treatment of documents that contain an evaluation item from the --environment file. "
+        "'remove': leave the documents out. 'report': only list the documents in the view 'contamination'.",
         choices=("remove", "report"),
     )
     split_bytes: int = setting(

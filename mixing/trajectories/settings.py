@@ -25,10 +25,9 @@ class SampleSettings:
 
     preset: str = setting(
         "default",
-        help="Version of Algorithm 1. 'paper': exactly as published. 'default': dmix first draws the share "
-        "of each field (source and target), then the shares of the domains. It also adds random paths. "
-        "To compute a candidate mixture's distance from earlier paths (see --gamma), dmix uses only the "
-        "mixtures of these paths at the same step.",
+        help="Version of Algorithm 1. 'paper': exactly as published. 'default' differs in three ways: it "
+        "draws the shares of the fields (source and target) before those of the domains; it adds random "
+        "paths; and --gamma compares a candidate only with the mixtures of earlier paths at the same step.",
         choices=PRESETS,
     )
     paths: int | None = setting(
@@ -94,7 +93,7 @@ class SampleSettings:
     )
     batch_size: int = setting(
         32,
-        help="Number of samples per batch (B) in the guided run (see --run-samples-per-step). "
+        help="Batch size (B) of the training run that will use the agent. "
         "--samples-per-step and --run-samples-per-step must be multiples of this number.",
     )
     seed: int = setting(0, help="Seed of the candidate mixtures and of the random paths.")

@@ -52,7 +52,7 @@ class RunRequest:
     exhaustion: str = setting(
         "stop",
         help="Rule for a domain without samples left. 'stop': other domains get its share, and the run "
-        "ends once it has drawn all target samples. 'redistribute': other domains get its share until "
+        "ends when no target samples are left. 'redistribute': other domains get its share until "
         "no samples are left. 'repeat': the domain starts another pass, see --max-passes.",
         choices=EXHAUSTION,
     )

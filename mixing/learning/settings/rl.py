@@ -48,7 +48,11 @@ class RlSettings:
         choices=PRESETS,
     )
     steps: int = setting(2000, help="Number of critic updates.")
-    actor_delay: int = setting(200, help="Number of critic updates before the first update of the actor.")
+    actor_delay: int = setting(
+        200,
+        help="Number of critic updates before the first update of the actor. After them, each update "
+        "trains the critics and the actor.",
+    )
     returns_steps: int = setting(
         500,
         help="Number of gradient steps that fit the critics to the final utility of each trajectory in "
