@@ -13,6 +13,7 @@ the output layer for answers alone. "with_scoring" is such a batch after every f
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -30,6 +31,7 @@ import torch
 from benchmarks.provenance import commit_of, machine_name
 from composer.optim import DecoupledAdamW
 from streaming import MDSWriter
+from tests.manifests import written_files
 from tokenizers import Tokenizer, models
 
 from dmix.mixing.space.domains import DomainSpace
@@ -46,7 +48,6 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import (
     DatasetManifest,
     StreamEntry,
-    StreamFile,
     TokenizerFile,
     write_dataset_manifest,
 )
@@ -65,6 +66,7 @@ ITEM_TOKENS, ANSWER_TOKENS, BATCHES_A_SCORE = 64, 16, 4
 PARTS = {
     "output layer and loss": ("MeanNextTokenLoss",),
     "attention": ("aten::scaled_dot_product_attention", "ScaledDotProduct"),
+    "norms, products and activations of layers": ("Heads", "FeedForwardHalf"),
     "other matrix products": ("aten::linear", "MmBackward", "AddmmBackward"),
     "optimiser": ("Optimizer.step",),
 }
@@ -281,16 +283,6 @@ def write_streams(warehouse: Warehouse) -> DatasetManifest:
             with MDSWriter(out=str(folder / path), columns=columns) as writer:
                 for _ in range(8):
                     writer.write({"tokens": rng.integers(1, VOCABULARY, LENGTH).astype(np.uint16)})
-            index = json.loads((folder / path / "index.json").read_text())
-            files = [StreamFile(name="index.json", size_bytes=1, sha256="", samples=0)] + [
-                StreamFile(
-                    name=shard["raw_data"]["basename"],
-                    size_bytes=shard["raw_data"]["bytes"],
-                    sha256="",
-                    samples=shard["samples"],
-                )
-                for shard in index["shards"]
-            ]
             entries.append(
                 StreamEntry(
                     field=field,
@@ -300,12 +292,12 @@ def write_streams(warehouse: Warehouse) -> DatasetManifest:
                     samples=8,
                     tokens=8 * LENGTH,
                     tail_tokens=0,
-                    files=tuple(files),
+                    files=written_files(folder / path),
                 )
             )
     words = {f"w{index}": index for index in range(VOCABULARY)}
     Tokenizer(models.WordLevel(vocab=words, unk_token="w0")).save(str(folder / "tokenizer.json"))
-    manifest = manifest_of(entries)
+    manifest = manifest_of(entries, tokenizer=folder / "tokenizer.json")
     write_dataset_manifest(warehouse, manifest)
     return manifest
 
@@ -327,12 +319,13 @@ def model_settings(config: dict[str, int]) -> ModelSettings:
     return ModelSettings(architecture="llama", config={**config, "tie_word_embeddings": True})
 
 
-def manifest_of(entries: list[StreamEntry]) -> DatasetManifest:
+def manifest_of(entries: list[StreamEntry], *, tokenizer: Path | None = None) -> DatasetManifest:
+    digest = hashlib.sha256(b"" if tokenizer is None else tokenizer.read_bytes()).hexdigest()
     return DatasetManifest(
         dataset="benchmark",
         name="",
         taxonomy=DEFAULT_TAXONOMY,
-        tokenizer=TokenizerFile(name="words", sha256="", vocab_size=VOCABULARY, eot_id=0),
+        tokenizer=TokenizerFile(name="words", sha256=digest, vocab_size=VOCABULARY, eot_id=0),
         seq_len=LENGTH,
         token_dtype="uint16",
         seed=0,

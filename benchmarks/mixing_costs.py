@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.mixing_streams import DOMAINS, write_index
+from benchmarks.mixing_streams import DOMAINS, SEQ_LEN, write_index
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers.agent import AgentController
@@ -140,7 +140,9 @@ def loader_state(manifest: DatasetManifest, folder: Path, step: int) -> dict[str
     with MixedDataset(manifest, folder) as dataset:
         weights = dataset.sizes.samples_N / len(dataset)
         loader = MixedLoader(dataset, settings=long_run())
-        drawn = np.floor(weights * (step - 1) * 16 * BATCH).astype(np.int64)
+        total = (step - 1) * 16 * BATCH
+        drawn = np.floor(weights * total).astype(np.int64)
+        drawn[: total - drawn.sum()] += 1  # a run has drawn whole steps
         sizes = np.maximum(dataset.sizes.samples_N, 1)
         loader.state = MixerState(
             step=step - 1, carry_N=np.zeros(52), cursor_N=drawn % sizes, pass_N=drawn // sizes
@@ -172,7 +174,12 @@ def write_events(path: Path, *, steps: int) -> Path:
             file.write(json.dumps({**decision, "planned_N": mixture, "decided_to": step}) + "\n")
             if step < steps:
                 done = {"event": "step_done", "attempt": 1, "step": step, "loss_sum_N": mixture}
-                file.write(json.dumps({**done, "passes_N": mixture}) + "\n")
+                delivered = {
+                    "delivered_samples_N": [1] * 52,
+                    "delivered_tokens_N": [SEQ_LEN] * 52,
+                    "seconds": 1.0,
+                }
+                file.write(json.dumps({**done, **delivered, "passes_N": mixture}) + "\n")
     return path
 
 

@@ -1,5 +1,6 @@
 """What the mixing benchmarks read: 52 streams of random tokens, or indices without shards."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ def write_streams(folder: Path, *, samples: int) -> DatasetManifest:
         return [shard["samples"] for shard in json.loads((path / "index.json").read_text())["shards"]]
 
     with ThreadPoolExecutor(8) as pool:
-        return manifest_of(list(pool.map(write, range(52))))
+        return manifest_of(list(pool.map(write, range(52))), folder=folder)
 
 
 def write_index(folder: Path, *, samples: int) -> DatasetManifest:
@@ -61,7 +62,7 @@ def write_index(folder: Path, *, samples: int) -> DatasetManifest:
         path = folder / stream_path(domain)
         path.mkdir(parents=True)
         (path / "index.json").write_text(index)
-    return manifest_of([shards] * 52)
+    return manifest_of([shards] * 52, folder=folder)
 
 
 def stream_path(domain: int) -> str:
@@ -69,8 +70,8 @@ def stream_path(domain: int) -> str:
     return f"{field}/{slug(label)}"
 
 
-def manifest_of(shards: Sequence[list[int]]) -> DatasetManifest:
-    """The manifest of 52 streams, given the samples of their shards."""
+def manifest_of(shards: Sequence[list[int]], *, folder: Path | None = None) -> DatasetManifest:
+    """The manifest of 52 streams, given the samples of their shards and the folder of indices, if any."""
     return DatasetManifest(
         dataset="benchmark",
         name="",
@@ -80,14 +81,16 @@ def manifest_of(shards: Sequence[list[int]]) -> DatasetManifest:
         token_dtype="uint16",
         seed=0,
         corpora=(),
-        streams=tuple(_entry(domain, counts) for domain, counts in enumerate(shards)),
+        streams=tuple(_entry(domain, counts, folder) for domain, counts in enumerate(shards)),
         created_at=datetime.now(UTC).isoformat(),
     )
 
 
-def _entry(domain: int, shards: list[int]) -> StreamEntry:
+def _entry(domain: int, shards: list[int], folder: Path | None) -> StreamEntry:
     field, label = DOMAINS[domain]
-    files = [StreamFile(name="index.json", size_bytes=0, sha256="", samples=0)]
+    index = b"" if folder is None else (folder / stream_path(domain) / "index.json").read_bytes()
+    digest = hashlib.sha256(index).hexdigest()
+    files = [StreamFile(name="index.json", size_bytes=len(index), sha256=digest, samples=0)]
     files += [StreamFile(name="", size_bytes=0, sha256="", samples=count) for count in shards]
     return StreamEntry(
         field=field,
