@@ -32,10 +32,10 @@ from dmix.mixing.effects.store import StoredEffects, fitting_effects
 from dmix.mixing.space.domains import Array, DomainSpace, Vector
 from dmix.mixing.space.simplex import masked_mixture
 from dmix.mixing.trajectories.encoding import encode_item, load_tokenizer_file
-from dmix.mixing.trajectories.objectives import read_items
+from dmix.mixing.trajectories.objectives import Environment, read_items
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 
 _TOLERANCE = 1e-6
 _ITERATIONS = 20_000
@@ -176,7 +176,8 @@ def _experts(stored: StoredEffects, *, warehouse: Warehouse, space: DomainSpace)
         found = _Experts(log_chance_IA, weight_I, np.eye(len(space))[stored.counts.active])
     elif scores.is_file():
         names, mixture_KN = probed_mixtures(stored.facts["probes"], space)
-        tokens = _scored_tokens(stored, warehouse)
+        manifest = read_dataset_manifest(warehouse, stored.effects.dataset)
+        tokens = scored_tokens(stored.environment, manifest, warehouse)
         log_chance_IK, items = probe_chances(pq.read_table(scores).to_pylist(), tokens, names)
         share = dict(zip(stored.effects.objectives, share_D, strict=True))
         number = Counter(objective for objective, _ in items)
@@ -191,17 +192,24 @@ def _experts(stored: StoredEffects, *, warehouse: Warehouse, space: DomainSpace)
     return replace(found, log_chance_IK=found.log_chance_IK[used_I], weight_I=found.weight_I[used_I])
 
 
-def _scored_tokens(stored: StoredEffects, warehouse: Warehouse) -> dict[tuple[str, str], int]:
-    """Scored tokens of each item, by (objective, id); choices, whose score is one number an item, have 1."""
-    manifest = read_dataset_manifest(warehouse, stored.effects.dataset)
+def scored_tokens(
+    environment: Environment, manifest: DatasetManifest, warehouse: Warehouse
+) -> dict[tuple[str, str], int]:
+    """Scored tokens of each item, by (objective, id); choices, whose score is one number an item, have 1.
+
+    Args:
+        environment: The objectives.
+        manifest: The dataset, whose tokenizer counts.
+        warehouse: Holds the dataset.
+    """
     tokenizer = load_tokenizer_file(warehouse.stream(manifest.dataset) / "tokenizer.json", manifest.tokenizer)
     eot_id, longest = manifest.tokenizer.eot_id, manifest.seq_len
     return {
         (objective.name, item.item_id): 1
         if item.choices
         else encode_item(item, tokenizer=tokenizer, eot_id=eot_id, max_length=longest).answer_tokens
-        for objective in stored.environment.objectives
-        for item in read_items(objective, stored.environment.folder)
+        for objective in environment.objectives
+        for item in read_items(objective, environment.folder)
     }
 
 

@@ -8,6 +8,7 @@ near natural mixing: `dmix.mixing.regression.design` makes 64 such.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,49 @@ from dmix.mixing.trajectories.store import read_fitting_set
 from dmix.warehouse_schema.files.layout import Warehouse
 
 REGRESSORS = ("log-linear", "lightgbm")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """The best mixture by regressions, and how it was chosen.
+
+    Attributes:
+        mixture_N: The mixture.
+        regressor: The regressor that cross-validation chose.
+        radius: Largest KL from natural mixing, nats.
+        worth: Mean value of the favourites of each pair of regressor and radius.
+    """
+
+    mixture_N: Vector
+    regressor: str
+    radius: float
+    worth: dict[tuple[str, float], float]
+
+
+def best_near_natural(
+    mixtures_RN: Array, scores_RD: Array, *, value: Callable[[Array], Vector], space: DomainSpace
+) -> Found:
+    """The best mixture by regressions on runs, within the radius that cross-validation chooses.
+
+    Args:
+        mixtures_RN: Mixtures of the runs.
+        scores_RD: Their scores, or gains, on each objective.
+        value: What scores (C, D) are worth, shape (C,).
+        space: The domain space.
+    """
+    chosen, radius, worth = choose(
+        mixtures_RN,
+        scores_RD,
+        value=value,
+        natural_N=space.natural_N,
+        regressors={name: regressor(name) for name in REGRESSORS},
+    )
+    fitted = regressor(chosen)(mixtures_RN, scores_RD)
+    candidates_CN = within(
+        simulated_mixtures(space, number=CANDIDATES, seed=0), space.natural_N, radius=radius
+    )
+    mixture_N = best_mixture(lambda m: value(fitted.predict(m)), candidates_CN)
+    return Found(mixture_N=mixture_N, regressor=chosen, radius=radius, worth=worth)
 
 
 def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedFit:
@@ -47,24 +91,13 @@ def plan(argument: str, *, warehouse: Warehouse, space: DomainSpace) -> PlannedF
             f"regmix-kl: fitting {' and '.join(REGRESSORS)} to {len(mixtures_RN)} constant runs "
             f"of set {argument}"
         )
-        chosen, radius, worth = choose(
-            mixtures_RN,
-            scores_RD,
-            value=value,
-            natural_N=space.natural_N,
-            regressors={name: regressor(name) for name in REGRESSORS},
-        )
-        fitted = regressor(chosen)(mixtures_RN, scores_RD)
-        candidates_CN = within(
-            simulated_mixtures(space, number=CANDIDATES, seed=0), space.natural_N, radius=radius
-        )
-        mixture_N = best_mixture(lambda m: value(fitted.predict(m)), candidates_CN)
-        progress(f"regmix-kl: uses {chosen}, at most {radius:g} nats from natural mixing")
+        found = best_near_natural(mixtures_RN, scores_RD, value=value, space=space)
+        progress(f"regmix-kl: uses {found.regressor}, at most {found.radius:g} nats from natural mixing")
         return {
-            "mixture": mixture_N.tolist(),
-            "regressor": chosen,
-            "radius": radius,
-            "worth": {f"{name}/{r:g}": found for (name, r), found in worth.items()},
+            "mixture": found.mixture_N.tolist(),
+            "regressor": found.regressor,
+            "radius": found.radius,
+            "worth": {f"{name}/{r:g}": worth for (name, r), worth in found.worth.items()},
         }
 
     return PlannedFit(

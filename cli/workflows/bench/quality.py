@@ -18,6 +18,8 @@ STAGES = (
     "yardstick",
     "probes",
     "effects",
+    "rivals",
+    "online",
     "worlds",
     "headroom",
     "farm",
@@ -134,9 +136,12 @@ def _hours(hours: float) -> float | str:
 def _prepare(study: "Study", *, stages: Sequence[str], master: str | None) -> None:
     """Makes what the stages of one setting need."""
     from dmix.cli.workflows.data.comparison import prepare_comparison, stop_spark
-    from dmix.cli.workflows.effects.comparison import measure_effects, measure_world
+    from dmix.cli.workflows.effects.comparison import count_domains, measure_effects, measure_world
 
-    prepare_comparison(study, master=master)
+    every_base = bool({"rivals", "confirmation"} & set(stages))
+    prepare_comparison(study, master=master, every_base=every_base)
+    if {"rivals", "online", "confirmation"} & set(stages) and study.loaded.settings.protocol == 3:
+        count_domains(study)
     if "effects" in stages:
         measure_effects(study)
     if "worlds" in stages:

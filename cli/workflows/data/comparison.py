@@ -34,12 +34,13 @@ REAL, REAL_SOURCE = "real", "real-source"
 _BLOCK_DOCUMENTS = 256
 
 
-def prepare_comparison(study: "Study", *, master: str | None) -> None:
+def prepare_comparison(study: "Study", *, master: str | None, every_base: bool = False) -> None:
     """Makes everything that is missing; Spark starts when the first dataset is made.
 
     Args:
         study: The setting, its data and its folders.
         master: Spark master.
+        every_base: All base models of a setting of the third protocol; else those of the yardstick.
 
     Raises:
         InputError: If the work folder was prepared for another setting, or text or items are too few.
@@ -60,7 +61,7 @@ def prepare_comparison(study: "Study", *, master: str | None) -> None:
 
         write_text(paths, loaded, data=study.data, count_tokens=count_tokens, progress=progress)
     third = loaded.settings.protocol == 3
-    bases = range(study.tier.tilt_bases) if third else study.bases
+    bases = range(study.tier.tilt_bases) if third and not every_base else study.bases
     if loaded.settings.world is not None:
         bases = range(loaded.settings.run_base, loaded.settings.run_base + 1)
     for base in bases:

@@ -29,10 +29,11 @@ def measure_effects(study: "Study") -> None:
         read_table,
         store_measurement,
     )
-    from dmix.training.comparison.runs.stages import effect_units, probe_units, run_space, yardstick_units
+    from dmix.training.comparison.rivals.stage import probe_units
+    from dmix.training.comparison.runs.stages import effect_units, run_space, yardstick_units
 
     space, settings = run_space(study), study.loaded.settings
-    units = [*effect_units(study), *probe_units(study), *yardstick_units(study)]
+    units = [*effect_units(study), *probe_units(study, space), *yardstick_units(study)]
     specs = {unit.spec for unit in units}
     mixtures = {spec: mixture_of(spec, settings, space) for spec in sorted(specs)}
     for base in range(study.tier.effect_bases):
@@ -42,6 +43,11 @@ def measure_effects(study: "Study") -> None:
                 continue
             study.progress(f"base model {base}: effects by {estimator}")
             store_measurement(study.paths.results, _measured(study, estimator, base), mixtures)
+
+
+def count_domains(study: "Study") -> None:
+    """Effects by counts, which the plan and some rivals of the confirmation start from."""
+    _counts(study, COUNTS, 0)
 
 
 def measure_world(study: "Study") -> None:

@@ -10,7 +10,7 @@ from dmix.warehouse_schema.errors import InputError
 
 # First seeds of runs by purpose, far apart: nothing is judged on a seed that it was chosen on.
 DRAW_SEED, FRESH_SEED, SCREENING_SEED, CONFIRMATION_SEED, YARDSTICK_SEED = 1_000, 2_000, 3_000, 4_000, 9_000
-PROBE_SEED, EFFECTS_SEED, WORLDS_SEED = 11_000, 12_000, 13_000
+PROBE_SEED, EFFECTS_SEED, WORLDS_SEED, RIVALS_SEED, CELLS_SEED = 11_000, 12_000, 13_000, 14_000, 15_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class Tier:
         fresh_natural: Runs of natural mixing beside them.
         effect_bases: Base models whose effects are measured.
         world_seeds: Seeds of each controller in a held-out world.
+        design: Mixtures that RegMix learns from under the third protocol; the tilts are the first of them.
+        grid: Target shares that are tried, each on as many base models as the yardstick has.
         sft: How agents are fine-tuned.
         clone: How clones of the best trajectories are made.
         rl: How agents are trained by CQL.
@@ -72,6 +74,8 @@ class Tier:
     fresh_natural: int = 4
     effect_bases: int = 1
     world_seeds: int = 2
+    design: int = 64
+    grid: int = 5
     sft: SftSettings = field(default_factory=SftSettings)
     clone: CloneSettings = field(default_factory=CloneSettings)
     rl: RlSettings = field(default_factory=RlSettings)
@@ -110,6 +114,8 @@ TIERS = {
         fresh=3,
         fresh_natural=2,
         world_seeds=1,
+        design=8,
+        grid=2,
         sft=SftSettings(epochs=10, hidden_size=32, feedforward=64),
         clone=CloneSettings(epochs=3, hidden_size=32, feedforward=64),
         rl=RlSettings(

@@ -12,13 +12,17 @@ from dmix.mixing.effects.probes import Probe, design_probes, probe_mixture
 from dmix.mixing.regression.design import largest_shares, tilts
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.training.comparison.data.settings import ComparisonSettings
+from dmix.training.comparison.rivals.cells import design_mixture, target_mixture
 from dmix.training.comparison.yardstick.tilts import tilt_of
 
-TRIALS = ("tilt", "fresh", "natural", "control", "probe")
+TRIALS = ("tilt", "fresh", "natural", "control", "probe", "design", "grid")
 """Parts of runs of one mixture that listen to nothing; their specs name the mixture."""
 
 PROBES = ("control", "probe")
 """Those of them that are a quarter of a run."""
+
+HEARD = (*PROBES, "design", "grid", "online")
+"""Parts of runs that controllers learn from, or are chosen by: they never see the items that judge."""
 
 _LEAST_STEPS = 4
 # Far from the seeds of the yardstick's tilts, which are those of the settings.
@@ -64,6 +68,11 @@ def mixture_of(spec: str, settings: ComparisonSettings, space: DomainSpace) -> V
         number, count = map(int, rest.split("/"))
         mixture_N: Vector = fresh_mixtures(settings, space, count=count)[number]
         return mixture_N
+    if kind == "design":
+        number, count = map(int, rest.split("/"))
+        return design_mixture(number, settings, space, count=count)
+    if kind == "grid":
+        return target_mixture(float(rest), space)
     if kind == "probe":
         return probe_of(spec, space).mixture_N
     return space.natural_N

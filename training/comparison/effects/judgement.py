@@ -110,6 +110,20 @@ class Stored:
         found: Array = np.array([[means[run["unit_id"], layer, name] for name in names] for run in runs])
         return found.reshape(len(runs), len(names))
 
+    def gains(self, runs: Sequence[Row], layer: str) -> Array:
+        """Mean gain over the base model's score of each run on each objective, shape (runs, D)."""
+        means = self._gains
+        names = self.objectives
+        found: Array = np.array([[means[run["unit_id"], layer, name] for name in names] for run in runs])
+        return found.reshape(len(runs), len(names))
+
+    @cached_property
+    def _gains(self) -> dict[tuple[str, str, str], float]:
+        sums: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+        for row in self.tables["items"]:
+            sums[row["unit_id"], row["layer"], row["objective"]].append(row["score"] - row["base_score"])
+        return {key: float(np.mean(gains)) for key, gains in sums.items()}
+
     @cached_property
     def _means(self) -> dict[tuple[str, str, str], float]:
         sums: dict[tuple[str, str, str], list[float]] = defaultdict(list)

@@ -23,8 +23,10 @@ from dmix.training.comparison.runs.facts import find_scales, write_facts
 from dmix.training.comparison.runs.headroom import restore_feedback
 from dmix.training.comparison.runs.protocol import (
     PROTOCOL_FILE,
+    THIRD_PROTOCOL_FILE,
     CommittedProtocol,
     Protocol,
+    ThirdProtocol,
     WorldsProtocol,
     code_version,
     committed_protocol,
@@ -286,7 +288,11 @@ def _protocol(loaded: LoadedSetting, stages: Sequence[str]) -> CommittedProtocol
     file = loaded.file.parent / PROTOCOL_FILE
     if loaded.settings.world == HELD_OUT:
         return committed_protocol(file, WorldsProtocol)
-    return committed_protocol(file, Protocol) if "confirmation" in stages else None
+    if "confirmation" not in stages:
+        return None
+    if loaded.settings.protocol == 3:
+        return committed_protocol(loaded.file.parent / THIRD_PROTOCOL_FILE, ThirdProtocol)
+    return committed_protocol(file, Protocol)
 
 
 def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float:

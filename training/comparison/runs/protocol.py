@@ -10,12 +10,14 @@ from pathlib import Path
 
 from dmix import __version__
 from dmix.training.comparison.data.settings import LAYERS
-from dmix.training.comparison.data.tiers import CONFIRMATION_SEED
+from dmix.training.comparison.data.tiers import CELLS_SEED, CONFIRMATION_SEED
 from dmix.training.comparison.effects.world_plans import AGENT, COUNTS_PLAN, PLAN
+from dmix.training.comparison.rivals.cells import CELLS
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.settings import load_settings, setting
 
 PROTOCOL_FILE = "protocol.yaml"
+THIRD_PROTOCOL_FILE = "protocol-3.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +71,54 @@ class WorldsProtocol:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ThirdProtocol:
+    """What is promised before the confirmation of the third protocol."""
+
+    settings: tuple[str, ...] = setting(help="Settings to confirm.")
+    agent: str = setting(help="Cell under test: the last step of the ladder that gains.", choices=CELLS)
+    references: tuple[str, ...] = setting(
+        help="Cells of hypothesis (a): the agent is behind none of them by `margin`."
+    )
+    margin: float = setting(
+        0.15, help="Largest loss that counts as none, in standard deviations of U over the yardstick's tilts."
+    )
+    rivals: tuple[str, ...] = setting(help="Cells of hypothesis (b): the agent is ahead of each of them.")
+    beside: tuple[str, ...] = setting((), help="Cells that run beside them without a hypothesis.")
+    seeds: int = setting(2, help="Run seeds per cell and base model.")
+    first_seed: int = setting(CELLS_SEED, help="First of these seeds. Nothing was chosen on them.")
+    hypotheses: str = setting(help="The hypotheses, in words.")
+    analysis: str = setting(help="How differences are estimated and tested, in words.")
+
+    def __post_init__(self) -> None:
+        if self.first_seed < CELLS_SEED:
+            raise InputError(
+                f"first_seed is {self.first_seed}, expected {CELLS_SEED} or more, because earlier choices "
+                "used smaller seeds; choose another seed"
+            )
+        unknown = [cell for cell in self.cells if cell not in CELLS]
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is not a cell; choose some of {', '.join(CELLS)}")
+        if len(set(self.cells)) < len(self.cells):
+            raise InputError("a cell has two roles in the protocol; name each cell once")
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """All cells, the agent first."""
+        return (self.agent, *self.references, *self.rivals, *self.beside)
+
+
 @dataclass(frozen=True)
 class CommittedProtocol:
     """A protocol with the hash of its file."""
 
-    protocol: Protocol | WorldsProtocol
+    protocol: Protocol | WorldsProtocol | ThirdProtocol
     sha256: str
 
 
-def committed_protocol(file: Path, schema: type[Protocol] | type[WorldsProtocol]) -> CommittedProtocol:
+def committed_protocol(
+    file: Path, schema: type[Protocol] | type[WorldsProtocol] | type[ThirdProtocol]
+) -> CommittedProtocol:
     """The protocol of a file, if the file is committed and unchanged.
 
     Args:
@@ -104,6 +145,14 @@ def committed_protocol(file: Path, schema: type[Protocol] | type[WorldsProtocol]
 def promised(file: Path, setting: str) -> bool:
     """Whether the protocol of a file, committed or not, names a setting; False if there is no such file."""
     return file.is_file() and setting in load_settings(Protocol, file).settings
+
+
+def promised_cells(file: Path, setting: str) -> int:
+    """Runs for each base model that the third protocol of a file promises about a setting; 0 if none."""
+    if not file.is_file():
+        return 0
+    protocol = load_settings(ThirdProtocol, file)
+    return len(protocol.cells) * protocol.seeds if setting in protocol.settings else 0
 
 
 def code_version() -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from dmix.mixing.effects.probes import MOST_GROUPS, controls_of
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.comparison.data.prepare import RUN_DATASET
-from dmix.training.comparison.data.tiers import EFFECTS_SEED, PROBE_SEED, WORLDS_SEED, YARDSTICK_SEED
-from dmix.training.comparison.effects.design import probe_spec, setting_probes
+from dmix.training.comparison.data.tiers import EFFECTS_SEED, WORLDS_SEED, YARDSTICK_SEED
+from dmix.training.comparison.effects.design import setting_probes
 from dmix.training.comparison.effects.world_plans import (
     AGENT,
     COUNTS_PLAN,
@@ -23,6 +23,13 @@ from dmix.training.comparison.effects.world_plans import (
     LADDER,
     NATURAL,
     PLAN,
+)
+from dmix.training.comparison.rivals.stage import (
+    cell_units,
+    online_units,
+    planned_rivals,
+    probe_units,
+    rival_units,
 )
 from dmix.training.comparison.runs.headroom import (
     farm_draws,
@@ -37,7 +44,12 @@ from dmix.training.comparison.runs.paper import (
     paper_draws,
     paper_runs,
 )
-from dmix.training.comparison.runs.protocol import CommittedProtocol
+from dmix.training.comparison.runs.protocol import (
+    THIRD_PROTOCOL_FILE,
+    CommittedProtocol,
+    ThirdProtocol,
+    promised_cells,
+)
 from dmix.training.comparison.runs.study import Study, make_unit
 from dmix.training.comparison.runs.trials import (
     confirmation_units,
@@ -59,10 +71,13 @@ def planned_runs(study: Study) -> dict[str, int]:
     if study.loaded.settings.world is not None:
         return {"worlds": len(world_specs(study))}
     if study.loaded.settings.protocol == 3:
+        probes = planned_probes(study)
         return {
             "yardstick": tier.tilts * tier.tilt_seeds * tier.tilt_bases,
-            "probes": planned_probes(study) * tier.effect_bases,
+            "probes": probes * tier.effect_bases,
             "effects": (tier.fresh + tier.fresh_natural) * tier.effect_bases,
+            **planned_rivals(study, probes=probes),
+            "confirmation": planned_cells(study),
         }
     draws = tier.static + tier.open_loop
     farm = tier.inductive_paths * len(tier.top_k) + tier.random_paths
@@ -91,9 +106,13 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     elif stage == "worlds":
         yield world_units(study, protocol=protocol)
     elif stage == "probes":
-        yield probe_units(study)
+        yield probe_units(study, run_space(study))
     elif stage == "effects":
         yield effect_units(study)
+    elif stage == "rivals":
+        yield rival_units(study, run_space(study))
+    elif stage == "online":
+        yield online_units(study, run_space(study))
     elif stage == "headroom":
         yield headroom_draws(study) + noise_units(study)
         yield rerun_units(study)
@@ -112,6 +131,9 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     else:
         if protocol is None:
             raise InputError("the confirmation needs a committed protocol, but there is none")
+        if isinstance(protocol.protocol, ThirdProtocol):
+            yield cell_units(study, run_space(study), protocol)
+            return
         units = confirmation_units(study, protocol)
         make_agents(study, missing_units(units, study.paths))
         yield units
@@ -136,23 +158,11 @@ def yardstick_units(study: Study) -> list[Unit]:
     ]
 
 
-def probe_units(study: Study) -> list[Unit]:
-    """Controls and probes of each base model whose effects are measured."""
-    settings, space = study.loaded.settings, run_space(study)
-    return [
-        make_unit(
-            study,
-            stage="probes",
-            part="probe" if probe.domains else "control",
-            kind="static",
-            controller=probe.probe_id,
-            spec=probe_spec(probe, space),
-            seed=PROBE_SEED + number,
-            base=base,
-        )
-        for base in range(study.tier.effect_bases)
-        for number, probe in enumerate(setting_probes(settings, space))
-    ]
+def planned_cells(study: Study) -> int:
+    """Runs of the confirmation; 0 where no protocol names the setting."""
+    file = study.loaded.file.parent / THIRD_PROTOCOL_FILE
+    cells = promised_cells(file, study.loaded.settings.name)
+    return cells * len(study.bases)
 
 
 def effect_units(study: Study) -> list[Unit]:

@@ -29,6 +29,7 @@ from dmix.training.comparison.effects.world_plans import (
     priors_file,
     read_priors,
 )
+from dmix.training.comparison.rivals.cells import VERSION as CELLS_VERSION
 from dmix.training.comparison.units.agents import agent_recipe
 from dmix.training.comparison.units.units import FORMAT, Unit
 from dmix.warehouse_schema.errors import NotFoundError
@@ -64,6 +65,9 @@ def controller_recipe(spec: str, *, loaded: LoadedSetting, tier: Tier, warehouse
         warehouse: Where agents that others made are looked for.
     """
     kind, _, argument = spec.partition(":")
+    if kind == "cell":
+        # what a cell follows is found by runs whose recipes follow from setting and tier
+        return digest_of(["cell", argument, CELLS_VERSION, tier.design, tier.grid])
     farm = said(farm_settings(loaded, tier))
     if argument.partition("/")[0] == PAPER or argument.startswith(f"{PAPER}-"):
         # which the settings of its set and of its agents follow from

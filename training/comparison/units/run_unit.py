@@ -24,7 +24,7 @@ from dmix.mixing.controllers.registry import make_controller, prepare_controller
 from dmix.mixing.controllers.replay import ReplayController
 from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.effects.store import read_effects
-from dmix.mixing.space.domains import DomainSpace
+from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.mixing.trajectories.feedback import write_feedback
 from dmix.mixing.trajectories.objectives import Environment, load_environment
@@ -32,8 +32,10 @@ from dmix.mixing.trajectories.store import read_set, read_trajectory, trajectory
 from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_training
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
-from dmix.training.comparison.effects.design import PROBES, TRIALS, mixture_of, probe_steps
+from dmix.training.comparison.effects.design import HEARD, PROBES, TRIALS, mixture_of, probe_steps
 from dmix.training.comparison.effects.world_plans import COUNTS, gradients_of, world_controller
+from dmix.training.comparison.rivals.cells import cell_controller
+from dmix.training.comparison.rivals.plans import read_plans
 from dmix.training.comparison.units.recipes import world_priors
 from dmix.training.comparison.units.units import Unit
 from dmix.training.farm.variations import varied_mixtures, varied_proxy
@@ -44,13 +46,16 @@ from dmix.training.run.assembly.result import OPTIMIZER_FILE
 from dmix.training.run.run import train
 from dmix.training.run.summary import RunSummary
 from dmix.training.scoring.environment import Scorer
-from dmix.warehouse_schema.errors import TrainingError
+from dmix.warehouse_schema.errors import NotFoundError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
 from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
+
+CELL_PARTS = ("cell", "online")
+"""Parts of runs of a cell of the confirmation: those that judge it, and the trial of online rivals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +106,7 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
             ),
             steps=steps,
             training=replace(training, seed=unit.seed),
-            # mixtures on trial listen to nothing, so they are scored at their end alone
-            environment=None if unit.part in TRIALS else feedback_environment(paths, set_name=set_of(unit)),
+            environment=_heard_environment(unit, paths),
             optimizer=None if scratch_proxy else warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
             result=result,
             keep_checkpoints=False,
@@ -113,8 +117,8 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
                 f"the run had too little text and ended after {summary.steps} of {num_text(steps, 'step')}; "
                 "in the setting, lower samples_per_step, or raise supplies or max_passes"
             )
-        # effects see what controllers see, and nothing that judges
-        layers = settings.layers[:1] if unit.part in PROBES else settings.layers
+        # what is learnt from sees what controllers see, and nothing that judges
+        layers = settings.layers[:1] if unit.part in HEARD else settings.layers
         items = _item_rows(paths, result, unit.base, layers=layers)
     if unit.trajectory:
         write_feedback(
@@ -146,6 +150,10 @@ def _controller(unit: Unit, loaded: LoadedSetting, paths: StudyPaths, space: Dom
             priors=world_priors(loaded),
             weights_D=feedback_environment(paths).weights_D,
         )
+    if unit.part in CELL_PARTS:
+        return cell_controller(
+            unit.controller, mixture_N=_cell_mixture(unit, paths), warehouse=warehouse, space=space
+        )
     if not unit.variation:
         prepare_controller(unit.spec, warehouse=warehouse, space=space, progress=logger.info)
         return make_controller(unit.spec, warehouse=warehouse, space=space)
@@ -158,6 +166,25 @@ def _controller(unit: Unit, loaded: LoadedSetting, paths: StudyPaths, space: Dom
         space=space,
     )
     return ReplayController(varied_TN)
+
+
+def _cell_mixture(unit: Unit, paths: StudyPaths) -> Vector | None:
+    """The mixture of a constant cell on its base model; None for a cell that listens.
+
+    Raises:
+        NotFoundError: If the plans of the cells are not made.
+    """
+    plans = read_plans(paths)
+    if plans is None:
+        raise NotFoundError(f"{paths.results} has no plans of cells; run --stage confirmation")
+    return plans.mixture_N(unit.controller, unit.base) if unit.part == "cell" else None
+
+
+def _heard_environment(unit: Unit, paths: StudyPaths) -> Environment | None:
+    """What a run is scored on at every step; None for mixtures that listen to nothing."""
+    if unit.part in TRIALS or (unit.part in CELL_PARTS and _cell_mixture(unit, paths) is not None):
+        return None
+    return feedback_environment(paths, set_name=set_of(unit))
 
 
 def set_of(unit: Unit) -> str:
@@ -175,6 +202,10 @@ def feedback_environment(paths: StudyPaths, *, set_name: str = FARM) -> Environm
     """What controllers see: the feedback layer, with the set's scales once they are published."""
     published = paths.warehouse.feedback(set_name) / "environment.yaml"
     environment = load_environment(paths.environment("feedback"))
+    plans = read_plans(paths)
+    if plans is not None:  # of a confirmation: refused objectives have no weight
+        objectives = tuple(replace(o, weight=plans.weights[o.name]) for o in environment.objectives)
+        return replace(environment, objectives=objectives, scales=plans.scales)
     if paths.scales.is_file():  # of a world
         return replace(environment, scales=read_json(paths.scales))
     scales = load_environment(published).scales if published.is_file() else {}

@@ -1,0 +1,72 @@
+"""What the confirmation of the third protocol compares, and what its rivals learn from (method §7).
+
+A cell is a controller on every base model and run seed. Constant cells have a mixture for each base model,
+which `dmix.training.comparison.rivals.plans` finds in runs of other base models; the others listen to the
+feedback items. Shapes: N domains.
+"""
+
+import numpy as np
+
+from dmix.mixing.controllers import Controller
+from dmix.mixing.controllers.fixed import constant
+from dmix.mixing.controllers.registry import make_controller
+from dmix.mixing.regression.design import design_mixtures, largest_shares
+from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.training.comparison.data.settings import ComparisonSettings
+from dmix.training.comparison.effects.world_plans import COUNTS
+from dmix.warehouse_schema.files.layout import Warehouse
+
+NATURAL, COUNTS_PLAN, EFFECT = "natural", "counts-plan", "effect"
+GRID, REGMIX, MIXMIN = "grid", "regmix", "mixmin"
+TARGETS = {"target-25": 0.25, "target-50": 0.5}
+CONSTANT = (NATURAL, *TARGETS, GRID, REGMIX, MIXMIN, COUNTS_PLAN)
+"""Cells of one mixture for each base model; they hear nothing."""
+
+ONLINE = {"odm": "odm", "ado": "ado", "aioli": "aioli", "skill-it": f"skill-it:{COUNTS}"}
+"""Rivals that steer during the run, as `make_controller` takes them; a trial chooses one of them."""
+
+LISTENING = {**ONLINE, EFFECT: f"effect:{COUNTS}"}
+CELLS = (*CONSTANT, *LISTENING)
+
+VERSION = 1
+"""Goes up when a change of the code changes what a cell comes to."""
+
+_LARGEST_SHARE = 0.75
+
+
+def design_mixture(number: int, settings: ComparisonSettings, space: DomainSpace, *, count: int) -> Vector:
+    """Mixture `number` of the `count` that RegMix learns from, shape (N,); the first half are tilts."""
+    largest_N = largest_shares(space, max_passes=settings.max_passes, run_samples=settings.run_samples)
+    mixture_N: Vector = design_mixtures(space, largest_N=largest_N, count=count, seed=settings.seed)[number]
+    return mixture_N
+
+
+def target_mixture(share: float, space: DomainSpace) -> Vector:
+    """A target share, and natural shares within each field, shape (N,)."""
+    natural_N, target_N = space.natural_N, space.target_N
+    natural = natural_N[target_N].sum()
+    return natural_N * np.where(target_N, share / natural, (1 - share) / (1 - natural))
+
+
+def grid_shares(settings: ComparisonSettings, space: DomainSpace, *, count: int) -> list[float]:
+    """Target shares that a user would try: from half of the natural one to what the supply allows."""
+    natural = float(space.natural_N[space.target_N].sum())
+    largest_N = largest_shares(space, max_passes=settings.max_passes, run_samples=settings.run_samples)
+    most = max(natural, min(_LARGEST_SHARE, float(largest_N[space.target_N].sum())))
+    return [round(float(share), 4) for share in np.geomspace(natural / 2, most, count)]
+
+
+def cell_controller(
+    cell: str, *, mixture_N: Vector | None, warehouse: Warehouse, space: DomainSpace
+) -> Controller:
+    """The controller of a cell.
+
+    Args:
+        cell: One of `CELLS`.
+        mixture_N: Mixture of a constant cell on the run's base model.
+        warehouse: Holds the counts of the setting, which some listening cells start from.
+        space: The domains of the run.
+    """
+    if mixture_N is not None:
+        return constant(mixture_N, name=cell)
+    return make_controller(LISTENING[cell], warehouse=warehouse, space=space)
