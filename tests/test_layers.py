@@ -42,7 +42,7 @@ ORDER = {
     ),
     "training": ("model", "scoring", "run", "evaluation", "farm", "report", "comparison"),
     "training/report": ("queries", "figures", "page"),
-    "training/comparison": ("data", "yardstick", "effects", "units", "runs", "analysis", "pages"),
+    "training/comparison": ("data", "yardstick", "effects", "rivals", "units", "runs", "analysis", "pages"),
     "cli": ("show", "workflows", "commands"),
     "cli/workflows": ("data", "effects", "agents", "start", "runs", "quickstart", "bench"),
 }

@@ -85,11 +85,15 @@ def quality() -> Workflow:
     controllers learn. 'screening' runs all controllers, and 'confirmation' tests the best ones again. dmix
     stores every finished run, so you can stop the command and start it again. The confirmation runs only if
     you name its stage. It also needs a committed, unchanged protocol.yaml (the rules of the comparison)
-    beside the setting file. Settings with 'protocol: 3' have three other stages. Stage 'yardstick' decides
-    which objectives (goals) count. Stage 'effects' compares the predictions of 'dmix mix probe' (by counts
-    and gradients) with runs of new mixtures. Stage 'probes' trains short runs and adds their predictions to
-    this comparison. A world is a random choice of domains and objectives. Settings with worlds have only the
-    stage 'worlds'.
+    beside the setting file.
+
+    Settings with 'protocol: 3' have other stages. Stage 'yardstick' decides which objectives (goals) count.
+    Stage 'effects' compares the predictions of 'dmix mix probe' (by counts and gradients) with runs of new
+    mixtures. Stage 'probes' trains short runs and adds their predictions to this comparison. Stage 'rivals'
+    makes the runs that other methods learn from, and 'online' tries methods that steer during the run. Their
+    'confirmation' needs a committed protocol-3.yaml.
+
+    A world is a random choice of domains and objectives. Settings with worlds have only the stage 'worlds'.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

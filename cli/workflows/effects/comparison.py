@@ -29,7 +29,7 @@ def measure_effects(study: "Study") -> None:
         read_table,
         store_measurement,
     )
-    from dmix.training.comparison.rivals.stage import probe_units
+    from dmix.training.comparison.runs.rival_stages import probe_units
     from dmix.training.comparison.runs.stages import effect_units, run_space, yardstick_units
 
     space, settings = run_space(study), study.loaded.settings

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import subprocess
 from functools import partial
 
 import numpy as np
@@ -12,11 +13,13 @@ import yaml
 from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_lines
 
 from dmix.cli.workflows.data.comparison import prepare_comparison
-from dmix.cli.workflows.effects.comparison import measure_effects
+from dmix.cli.workflows.effects.comparison import count_domains, measure_effects
 from dmix.training.comparison.data.items import excerpt
 from dmix.training.comparison.data.settings import ComparisonObjective, load_setting
 from dmix.training.comparison.pages.page import write_page
 from dmix.training.comparison.runs.comparison import Request, run_comparison, study_of
+from dmix.training.comparison.runs.protocol import THIRD_PROTOCOL_FILE
+from dmix.training.comparison.yardstick import admission
 from dmix.training.comparison.yardstick.admission import field_weights
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
@@ -106,7 +109,7 @@ def finished(third_data, tmp_path_factory):
 
 def test_every_tilt_runs_on_two_seeds_and_two_bases(finished):
     study, _, reports, lines = finished
-    assert [(r.stage, r.planned, r.done) for r in reports] == [
+    assert [(r.stage, r.planned, r.done) for r in reports[:3]] == [
         ("yardstick", 12, 12),
         ("probes", 8, 8),
         ("effects", 5, 5),
@@ -217,7 +220,9 @@ def test_tables_come_from_stored_rows_in_a_new_work_folder_without_training(fini
 
 def test_stages_of_the_second_protocol_are_refused(finished):
     study, request, *_ = finished
-    with pytest.raises(InputError, match="other stages: yardstick, probes, effects"):
+    with pytest.raises(
+        InputError, match="other stages: yardstick, probes, effects, rivals, online, confirmation"
+    ):
         run_comparison(
             study.loaded, dataclasses.replace(request, stages=("farm",)), prepare=PREPARE, progress=print
         )
@@ -236,3 +241,53 @@ def test_half_of_each_field_weighs_on_objectives_from_outside():
         ]
     )
     assert found == {"a": 0.125, "b": 0.125, "c": 0.25, "d": 0.5}
+
+
+CELLS_PROTOCOL = """
+settings: [third]
+agent: counts-plan
+references: [natural]
+rivals: [grid, regmix, mixmin, odm]
+beside: [effect]
+seeds: 1
+hypotheses: h
+analysis: a
+"""
+
+
+@pytest.mark.slow
+def test_the_confirmation_runs_every_cell_under_a_committed_protocol(finished, monkeypatch):
+    monkeypatch.setattr(admission, "THRESHOLD", 0.0)  # no objective is reliable at this size
+    study, request, *_ = finished
+    file = study.loaded.file.with_name(THIRD_PROTOCOL_FILE)
+    file.write_text(CELLS_PROTOCOL)
+    git = ["git", "-C", str(file.parent), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for arguments in (["init", "-q"], ["add", file.name], ["commit", "-q", "-m", "protocol"]):
+        subprocess.run([*git, *arguments], check=True, capture_output=True)
+
+    def prepare(of):
+        prepare_comparison(of, master=None, every_base=True)
+        count_domains(of)
+
+    lines = []
+    stages = ("rivals", "online", "confirmation")
+    reports = run_comparison(
+        study.loaded,
+        dataclasses.replace(request, stages=stages),
+        prepare=prepare,
+        progress=lines.append,
+    )
+    planned = {report.stage: (report.planned, report.done) for report in reports}
+    # 5 mixtures of the design, 2 shares on 2 base models, and 8 probes of the second one
+    assert planned["rivals"] == (5 + 4 + 8, 5 + 4 + 8), "\n".join(lines)
+    assert planned["online"] == (8, 8) and planned["confirmation"] == (14, 14)
+    runs = pq.read_table(study.paths.table("runs")).to_pandas()
+    cells = runs[runs.part == "cell"]
+    assert set(cells.groupby("controller").base.nunique()) == {2} and cells.protocol_sha256.nunique() == 1
+    steps = pq.read_table(study.paths.table("steps")).to_pandas()
+    listened = steps[steps.scores.map(len) > 0].unit_id.unique()
+    of_cells = cells.set_index("unit_id").controller
+    assert set(of_cells[of_cells.index.isin(listened)]) == {"odm", "effect"}
+    items = pq.read_table(study.paths.table("items")).to_pandas()
+    learnt_from = runs[runs.part.isin(["design", "grid", "online"])].unit_id
+    assert set(items[items.unit_id.isin(learnt_from)].layer) == {"feedback"}

@@ -12,7 +12,7 @@ from dmix.mixing.effects.probes import Probe, design_probes, probe_mixture
 from dmix.mixing.regression.design import largest_shares, tilts
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.training.comparison.data.settings import ComparisonSettings
-from dmix.training.comparison.rivals.cells import design_mixture, target_mixture
+from dmix.training.comparison.yardstick.designs import design_mixture, target_mixture
 from dmix.training.comparison.yardstick.tilts import tilt_of
 
 TRIALS = ("tilt", "fresh", "natural", "control", "probe", "design", "grid")

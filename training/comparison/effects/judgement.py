@@ -118,6 +118,14 @@ class Stored:
         return found.reshape(len(runs), len(names))
 
     @cached_property
+    def step_mixtures(self) -> dict[str, Array]:
+        """Mixtures of each run by step, shape (steps, N)."""
+        found: dict[str, list[list[float]]] = defaultdict(list)
+        for row in sorted(self.tables["steps"], key=lambda row: row["step"]):
+            found[row["unit_id"]].append(row["mixture"])
+        return {unit: np.array(mixtures) for unit, mixtures in found.items()}
+
+    @cached_property
     def _gains(self) -> dict[tuple[str, str, str], float]:
         sums: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         for row in self.tables["items"]:

@@ -27,8 +27,8 @@ from dmix.training.comparison.rivals.cells import (
     NATURAL,
     REGMIX,
     TARGETS,
-    target_mixture,
 )
+from dmix.training.comparison.yardstick.designs import target_mixture
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 

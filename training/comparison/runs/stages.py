@@ -24,13 +24,6 @@ from dmix.training.comparison.effects.world_plans import (
     NATURAL,
     PLAN,
 )
-from dmix.training.comparison.rivals.stage import (
-    cell_units,
-    online_units,
-    planned_rivals,
-    probe_units,
-    rival_units,
-)
 from dmix.training.comparison.runs.headroom import (
     farm_draws,
     headroom_draws,
@@ -49,6 +42,13 @@ from dmix.training.comparison.runs.protocol import (
     CommittedProtocol,
     ThirdProtocol,
     promised_cells,
+)
+from dmix.training.comparison.runs.rival_stages import (
+    cell_units,
+    online_units,
+    planned_rivals,
+    probe_units,
+    rival_units,
 )
 from dmix.training.comparison.runs.study import Study, make_unit
 from dmix.training.comparison.runs.trials import (

@@ -7,11 +7,22 @@ from pathlib import Path
 import pytest
 
 from dmix.training.comparison.data.tiers import TIERS
-from dmix.training.comparison.runs.protocol import PROTOCOL_FILE, Protocol, committed_protocol, promised
+from dmix.training.comparison.runs.protocol import (
+    PROTOCOL_FILE,
+    THIRD_PROTOCOL_FILE,
+    Protocol,
+    ThirdProtocol,
+    committed_protocol,
+    promised,
+    promised_cells,
+)
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.settings import load_settings
 
 SHIPPED = Path(__file__).parents[4] / "benchmarks" / "quality" / PROTOCOL_FILE
+
+
+THIRD = SHIPPED.with_name(THIRD_PROTOCOL_FILE)
 
 
 def git(folder, *arguments):
@@ -58,3 +69,27 @@ def test_a_later_round_may_not_take_seeds_that_choices_were_made_on(tmp_path):
         load_settings(Protocol, file)
     file.write_text(text.replace("first_seed: 4100\n", ""))
     assert load_settings(Protocol, file).first_seed == 4000
+
+
+def test_the_third_protocol_names_each_cell_once_and_settings_that_exist():
+    protocol = load_settings(ThirdProtocol, THIRD)
+    assert len(set(protocol.cells)) == len(protocol.cells) and protocol.agent not in protocol.rivals
+    assert all(THIRD.with_name(f"{name}.yaml").is_file() for name in protocol.settings)
+    assert promised_cells(THIRD, "math") == len(protocol.cells) * protocol.seeds
+    assert promised_cells(THIRD, "field") == promised_cells(THIRD.with_name("none.yaml"), "math") == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("first_seed: 15000", "first_seed: 14000", "first_seed is 14000"),
+        ("rivals: [grid", "rivals: [best", "'best' is not a cell"),
+        ("beside: [effect]", "beside: [grid]", "two roles"),
+    ],
+)
+def test_a_third_protocol_that_promises_wrongly_is_refused(tmp_path, old, new, match):
+    file = tmp_path / THIRD_PROTOCOL_FILE
+    assert old in THIRD.read_text()
+    file.write_text(THIRD.read_text().replace(old, new))
+    with pytest.raises(InputError, match=match):
+        load_settings(ThirdProtocol, file)

@@ -17,12 +17,13 @@ from dmix.training.comparison.data.tiers import PROBE_SEED, RIVALS_SEED
 from dmix.training.comparison.effects.design import probe_spec, setting_probes
 from dmix.training.comparison.effects.judgement import FEEDBACK, Stored, yardstick_scales
 from dmix.training.comparison.effects.world_plans import COUNTS
-from dmix.training.comparison.rivals.cells import ONLINE, grid_shares
+from dmix.training.comparison.rivals.cells import ONLINE
 from dmix.training.comparison.rivals.plans import CellPlans, plan_cells, read_plans, write_plans
 from dmix.training.comparison.runs.protocol import CommittedProtocol, ThirdProtocol
 from dmix.training.comparison.runs.study import Study, make_unit
 from dmix.training.comparison.units.store import read_tables
 from dmix.training.comparison.units.units import Unit
+from dmix.training.comparison.yardstick.designs import grid_shares
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 
