@@ -37,6 +37,7 @@ from dmix.warehouse_schema.files.processes import is_alive, start_tracker, this_
 _START_TIMEOUT_SECONDS = 300.0
 _DOWNLOAD_RETRIES = 4
 INDEX = "index.json"
+_SYSTEM_FOLDERS = ("bin", "boot", "etc", "lib", "lib32", "lib64", "proc", "sbin", "sys", "usr")
 CACHE_WAIT_SECONDS = 30.0
 """Loader workers of a killed run notice within seconds and hold its cache until then."""
 
@@ -71,14 +72,20 @@ class OpenStreams:
         index_sha256: Mapping[str, str] | None = None,
     ) -> None:
         folder_paths = [str((local / folder).absolute()) for folder in folders]
-        streams = [
-            Stream(
-                local=path,
-                remote=None if remote is None else f"{remote}/{folder}",
-                download_retry=1 if remote is None else _DOWNLOAD_RETRIES,
-            )
-            for path, folder in zip(folder_paths, folders, strict=True)
-        ]
+        try:
+            streams = [
+                Stream(
+                    local=path,
+                    remote=None if remote is None else f"{remote}/{folder}",
+                    download_retry=1 if remote is None else _DOWNLOAD_RETRIES,
+                )
+                for path, folder in zip(folder_paths, folders, strict=True)
+            ]
+        except ValueError as error:  # before anything is made: a scheme that Streaming does not know
+            raise InputError(
+                f"dmix cannot download streams from {remote}: {error}; give a folder, or a URL such as "
+                "s3://bucket/streams, in streams_url"
+            ) from error
         for stream in streams[1:]:
             # One client instead of one a stream: making one takes about 50 ms with boto3.
             stream._downloader = streams[0]._downloader
@@ -187,11 +194,21 @@ def _owned_cache(
     The folder is this user's alone: others could put shards of their own there.
 
     Raises:
-        InputError: If it is a link, someone else's, others may write into it, or it has other files or links;
-            or if the folder above it is of such a kind that others may exchange it.
+        InputError: If it cannot be made, is a link, someone else's, others may write into it, or it has other
+            files or links; or if the folder above it is one of the system, a link, or of such a kind that
+            others may exchange it.
     """
-    for folder in (local.parent, local):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        _refuse_system_folder(local.parent)
+        for folder in (local.parent, local):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a ValueError for a path that no system can have
+        raise InputError(
+            f"dmix cannot make the cache folder {str(local)!r}: {getattr(error, 'strerror', error)}; set "
+            "another cache_folder in the training file"
+        ) from error
     above = local.parent.stat()
     open_to_all = above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX
     if above.st_uid not in (0, os.getuid()) or open_to_all:
@@ -219,6 +236,22 @@ def _owned_cache(
     with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=wait_seconds):
         _remove_stale(folder_paths)
         yield
+
+
+def _refuse_system_folder(above: Path) -> None:
+    """Raises an InputError if caches in a folder would be written where a stranger's link or path leads."""
+    place = above.resolve()
+    parts = place.parts[1:2]
+    if above.is_symlink():
+        said = f"is a link to {place}"
+    elif not parts or parts[0] in _SYSTEM_FOLDERS:
+        said = "belongs to the operating system"
+    else:
+        return
+    raise InputError(
+        f"the cache folder {above} {said}, and dmix writes no downloaded shards there; set another "
+        "cache_folder in the training file"
+    )
 
 
 def _drop_other_indexes(folders: Sequence[str], local: Path, index_sha256: Mapping[str, str]) -> None:

@@ -290,3 +290,28 @@ def test_ranks_beside_the_first_own_no_blocks(monkeypatch: Any) -> None:
 def test_no_block_names_no_folders() -> None:
     assert shared_streams._folders_of(999_999) is None
     shared_streams._unlink(999_999)  # nothing to do
+
+
+@pytest.mark.parametrize(
+    "folder", ["/etc", "/", "/usr/share/x", "link", "dangling", "file", "link/below", "a\0b"]
+)
+def test_a_cache_folder_of_the_system_a_link_or_a_file_is_refused_and_nothing_written(
+    two_domains: Any, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "link").symlink_to("/usr/share")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("kept")
+    cache = tmp_path / folder / "dmix-test-dataset"
+    with pytest.raises(InputError, match="set another cache_folder"):
+        MixedDataset(two_domains.manifest, cache, remote=str(two_domains.folder))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "link"]
+    assert (tmp_path / "file").read_text() == "kept"
+    assert not [place for place in ("/etc", "/", "/usr/share") if Path(place, cache.name).exists()]
+
+
+def test_streams_of_an_unknown_scheme_are_refused_before_a_cache_is_made(
+    two_domains: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"ftp://host/streams.*s3://bucket/streams"):
+        MixedDataset(two_domains.manifest, tmp_path / "cache", remote="ftp://host/streams")
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ from dmix.warehouse_schema.errors import (
     LockHeldError,
 )
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.files.names import from_home
 
 KINDS = ("guided", "baseline", "proxy", "base")
 
@@ -88,7 +89,7 @@ def open_streams(job: TrainingJob) -> MixedDataset:
                 "both out of the training file"
             )
         return MixedDataset(job.manifest, job.streams)
-    cache = Path(settings.cache_folder or Path(tempfile.gettempdir(), f"dmix-cache-{os.getuid()}"))
+    cache = from_home(settings.cache_folder or Path(tempfile.gettempdir(), f"dmix-cache-{os.getuid()}"))
     opened = partial(MixedDataset, job.manifest, remote=remote, cache_limit=settings.cache_limit)
     if job.keep_checkpoints:
         return opened(cache / name)

@@ -24,6 +24,15 @@ def test_shards_of_a_remote_warehouse_are_downloaded_from_there(job, tiny_wareho
     assert len(list(cache.rglob("*.mds"))) == 1
 
 
+def test_a_cache_folder_may_lie_below_the_home_folder(job, tiny_warehouse, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    copy = shutil.copytree(tiny_warehouse.stream("tiny"), tmp_path / "bucket" / "tiny")
+    remote = with_training(job, streams_url=str(copy.parent), cache_folder="~/cache")
+    with open_streams(remote) as opened:
+        assert len(opened) == 216
+    assert (tmp_path / "home" / "cache" / "tiny").is_dir()
+
+
 def test_a_remote_warehouse_takes_a_cache_limit_without_a_url_and_a_local_one_none(
     job, tiny_warehouse, tmp_path
 ):
