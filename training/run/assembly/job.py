@@ -14,6 +14,7 @@ from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.settings import ModelSettings, TrainingSettings
+from dmix.training.run.assembly.shards import check_shards
 from dmix.warehouse_schema.errors import (
     InputError,
     LockHeldError,
@@ -79,6 +80,10 @@ def open_streams(job: TrainingJob) -> MixedDataset:
 
     Runs that are not resumed (proxies) are trained several at a time on a machine; each takes the
     first cache that none of the others uses.
+
+    Raises:
+        InputError: If the training settings do not fit, or the streams or their cache cannot be used.
+        VerificationError: If the indexes or local shards are not those of the manifest.
     """
     settings, name = job.training, job.manifest.dataset
     remote = f"{settings.streams_url.rstrip('/')}/{name}" if settings.streams_url else job.streams_url
@@ -88,6 +93,7 @@ def open_streams(job: TrainingJob) -> MixedDataset:
                 "cache_folder and cache_limit have no effect on local streams; set streams_url, or leave "
                 "both out of the training file"
             )
+        check_shards(job.manifest, job.streams)
         return MixedDataset(job.manifest, job.streams)
     cache = from_home(settings.cache_folder or Path(tempfile.gettempdir(), f"dmix-cache-{os.getuid()}"))
     opened = partial(MixedDataset, job.manifest, remote=remote, cache_limit=settings.cache_limit)
