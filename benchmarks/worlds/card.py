@@ -25,7 +25,7 @@ def card(out: Path, results: Path) -> str:
         f" | {gain:+.2f} | {nats:+.3f} |"
         for world, (natural, own), (gain, nats) in zip(worlds, means_WCM[..., 0], gains_WM, strict=True)
     ]
-    over_natural, listening = rungs(rows, (NATURAL, COUNTS_PLAN, AGENT))
+    over_natural, listening = rungs(rows, ((NATURAL, COUNTS_PLAN), (COUNTS_PLAN, AGENT)))
     kept = [p for p in promises(out, results) if p.world.startswith(HELD_OUT) and p.plan == COUNTS_PLAN]
     promised_W, got_W = np.array([(p.promised, p.got) for p in kept]).T
     won, of = ahead(rows, COUNTS_PLAN, NATURAL)

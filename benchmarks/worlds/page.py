@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.worlds.rows import Rung, WorldRow, ahead, judged_rows, promised_and_got, rungs
 from matplotlib.axes import Axes
 
+from dmix.training.comparison.effects.rungs import CHECKED, PROBED
 from dmix.training.comparison.effects.world_plans import (
     AGENT,
     COUNTS_PLAN,
@@ -26,8 +27,17 @@ from dmix.warehouse_schema.settings import load_settings
 
 FIGURE = "promised.svg"
 KINDS = ("fitting", "ladder", "held-out")
-STEPS = {"ladder": (NATURAL, COUNTS_PLAN, PLAN, AGENT), "held-out": (NATURAL, COUNTS_PLAN, AGENT)}
-"""Each is compared with what came before it."""
+STEPS = {
+    "ladder": (
+        (NATURAL, COUNTS_PLAN),
+        (COUNTS_PLAN, CHECKED),
+        (COUNTS_PLAN, PLAN),
+        (COUNTS_PLAN, PROBED),
+        (PLAN, AGENT),
+    ),
+    "held-out": ((NATURAL, COUNTS_PLAN), (COUNTS_PLAN, AGENT)),
+}
+"""What is compared: what came before, and the step."""
 
 _INTRODUCTION = """# Worlds
 
@@ -36,7 +46,8 @@ A world is a random draw of corpora, supply, learning rate, horizon, base model 
 model, in standard deviations that counts predict over random mixtures, on items that no controller saw.
 `counts-plan` is the constant mixture that counts predict to be best. `plan` uses what other worlds taught
 as well, and `effect` is the effect agent, which starts as `plan` and reads the scores of each step.
-`fresh-0` and `fresh-1` are random mixtures.
+`fresh-0` and `fresh-1` are random mixtures. `checked-plan` is `counts-plan` at the pull that six check runs
+chose, or natural mixing. `probed-plan` also uses probes of every domain.
 `python -m benchmarks.worlds table` makes this page again.
 """
 
@@ -63,7 +74,7 @@ def promises(out: Path, results: Path) -> list[Promise]:
     for path in sorted(results.glob("*-[0-9][0-9]/setting.json")):
         name = path.parent.name
         kind = name.rpartition("-")[0]
-        for plan in (step for step in STEPS.get(kind, ()) if step in (COUNTS_PLAN, PLAN)):
+        for plan in (step for _, step in STEPS.get(kind, ()) if step in (COUNTS_PLAN, PLAN)):
             priors = PLAIN if plan == COUNTS_PLAN else read_priors(priors_file(out / f"{name}.yaml", kind))
             found.append(Promise(name, plan, *promised_and_got(path.parent, priors, name=plan)))
     return found

@@ -4,7 +4,6 @@ Everything follows from the results of each world: `setting.json`, `runs`, `step
 `promises.parquet`. Shapes: N domains, D objectives, P runs.
 """
 
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,6 +28,8 @@ from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 JUDGING = "confirmation"
+JUDGED = ("world", "fresh", "rung")
+"""Parts of runs that judge a controller; checks and probes are what some of them learn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def judged_rows(folder: Path) -> list[WorldRow]:
 
 def ahead(rows: Sequence[WorldRow], controller: str, rival: str) -> tuple[int, int]:
     """In how many worlds a controller's mean utility is above a rival's, and in how many both ran."""
-    (found,) = rungs(rows, (rival, controller)) or [None]
+    (found,) = rungs(rows, [(rival, controller)]) or [None]
     return (found.won, found.worlds) if found is not None else (0, 0)
 
 
@@ -135,11 +136,11 @@ class Rung:
     won: int
 
 
-def rungs(rows: Sequence[WorldRow], names: Sequence[str]) -> list[Rung]:
-    """Each of the named controllers, which ran in the same worlds, against the one before it."""
+def rungs(rows: Sequence[WorldRow], steps: Sequence[tuple[str, str]]) -> list[Rung]:
+    """Each of the steps, (what came before, controller), in the worlds in which both ran."""
     means = _means(rows)
     found = []
-    for before, name in itertools.pairwise(names):
+    for before, name in steps:
         worlds = sorted({w for w, c in means if c == name} & {w for w, c in means if c == before})
         if not worlds:
             continue
@@ -195,7 +196,7 @@ def _means(rows: Sequence[WorldRow]) -> dict[tuple[str, str], float]:
 
 def _done(folder: Path) -> list[Row]:
     """Finished runs; the newest of a controller and seed, where what steers it has changed since."""
-    rows = [row for row in _table(folder, "runs") if row["stage"] == "worlds" and row["status"] == "done"]
+    rows = [row for row in _table(folder, "runs") if row["part"] in JUDGED and row["status"] == "done"]
     rows.sort(key=lambda row: row["finished_at"])
     return list({(_spec(row), row["seed"]): row for row in rows}.values())
 

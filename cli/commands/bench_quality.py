@@ -93,7 +93,8 @@ def quality() -> Workflow:
     makes the runs that other methods learn from, and 'online' tries methods that steer during the run. Their
     'confirmation' needs a committed protocol-3.yaml.
 
-    A world is a random choice of domains and objectives. Settings with worlds have only the stage 'worlds'.
+    A world is a random choice of domains and objectives. Settings with worlds have the stage
+    'worlds'. Four of them also have 'rungs', which tests plans with check runs and plans with probes.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import setting
 
+CHECK_PULLS = (0.2, 1.0, 2.0, 4.0)
+"""Multiples of the pull that a check runs."""
+
+CHECK_NATURAL = 2
+"""Runs of natural mixing in a check."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRules:

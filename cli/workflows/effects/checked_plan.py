@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmix.cli.workflows.effects.plan import CheckedGain, PlannedMixture
+from dmix.mixing.effects.settings import CHECK_NATURAL, CHECK_PULLS
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from dmix.training.farm.probe_task import ProbeTask
     from dmix.training.model.settings import TrainingSettings
 
-# Multiples of the pull that are tried, and runs of natural mixing beside them.
-PULLS = (0.2, 1.0, 2.0, 4.0)
-NATURAL_RUNS = 2
-RUNS = len(PULLS) + NATURAL_RUNS
+RUNS = len(CHECK_PULLS) + CHECK_NATURAL
 # Steps of a run, and of a probe of the second round, which is a quarter of one.
 _STEPS, _PROBE_STEPS = 16, 4
 
@@ -65,7 +63,7 @@ def check_plan(
     from dmix.mixing.effects.plan import checked_choice
     from dmix.training.farm.probe import probe_scores
 
-    plans = [plan_at(dataclasses.replace(rules, pull=rules.pull * factor)) for factor in PULLS]
+    plans = [plan_at(dataclasses.replace(rules, pull=rules.pull * factor)) for factor in CHECK_PULLS]
     first = plans[0]
     task = check_task(warehouse, first, model=model, training=training)
     runs = _check_runs(plans)
@@ -115,7 +113,7 @@ def _check_runs(plans: "Sequence[PlannedMixture]") -> "list[Probe]":
     from dmix.mixing.effects.probes import Probe
 
     mixtures = {f"pull-{i}": planned.plan.mixture_N for i, planned in enumerate(plans, start=1)}
-    mixtures |= {f"natural-{i}": plans[0].space.natural_N for i in range(1, NATURAL_RUNS + 1)}
+    mixtures |= {f"natural-{i}": plans[0].space.natural_N for i in range(1, CHECK_NATURAL + 1)}
     return [
         Probe(probe_id=name, domains=(), dose=0.0, mixture_N=mixture_N)
         for name, mixture_N in mixtures.items()

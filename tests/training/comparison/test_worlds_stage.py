@@ -1,6 +1,7 @@
 """The stage `worlds` at toy size: a fitting world, priors from its rows, a held-out world that they steer."""
 
 import hashlib
+import itertools
 import json
 import subprocess
 from dataclasses import asdict, replace
@@ -69,11 +70,11 @@ def worlds(toy_data, tmp_path_factory):
     return folder
 
 
-def run(folder, name, lines):
+def run(folder, name, lines, stages=("worlds",)):
     loaded = load_setting(str(folder / f"{name}.yaml"))
     request = Request(
         tier="smoke",
-        stages=("worlds",),
+        stages=stages,
         data=folder / "data",
         work=folder / "work",
         results=folder / "results",
@@ -134,14 +135,26 @@ def test_a_fitting_world_teaches_priors_and_a_held_out_one_follows_them(worlds):
     own = priors_file(worlds / "ladder-00.yaml", "ladder")
     own.write_text(json.dumps(asdict(priors)))
     assert own.name == "priors-ladder-00.json"
-    (report,), _, _ = run(worlds, "ladder-00", lines)
+    report = run(worlds, "ladder-00", lines)[0][0]
     assert (report.planned, report.done) == (4, 4), "\n".join(lines)
     rows = judged_rows(worlds / "results" / "ladder-00")
-    assert [rung.name for rung in rungs(rows, ("natural", "counts-plan", "plan", "effect"))] == [
-        "counts-plan",
-        "plan",
-        "effect",
-    ]
+    steps = list(itertools.pairwise(("natural", "counts-plan", "plan", "effect")))
+    assert [rung.name for rung in rungs(rows, steps)] == ["counts-plan", "plan", "effect"]
+
+
+@pytest.mark.slow
+def test_a_ladder_world_runs_checks_and_probes_and_the_plans_that_follow(worlds):
+    lines = []
+    priors = replace(PLAIN, q=0.1, gamma=0.1)
+    priors_file(worlds / "ladder-00.yaml", "ladder").write_text(json.dumps(asdict(priors)))
+    reports, _, _ = run(worlds, "ladder-00", lines, stages=("worlds", "rungs"))
+    done = {report.stage: (report.planned, report.done) for report in reports}
+    assert done["worlds"][0] == done["worlds"][1], "\n".join(lines)
+    # four pulls, natural mixing twice, and a seed of each plan, beside the probes
+    assert done["rungs"][0] == done["rungs"][1] >= 4 + 2 + 2 + 4
+    rows = judged_rows(worlds / "results" / "ladder-00")
+    plans = {"natural", "counts-plan", "plan", "effect"}
+    assert {row.controller for row in rows} == plans | {"checked-plan", "probed-plan"}
 
 
 def test_priors_by_hand():
@@ -192,7 +205,7 @@ def test_a_rung_has_the_interval_of_students_t():
         for name in ("natural", "plan")
         for seed in (0, 1)
     ]
-    (found,) = rungs(rows, ("natural", "plan", "effect"))
+    (found,) = rungs(rows, [("natural", "plan"), ("plan", "effect")])
     assert (found.before, found.name, found.worlds, found.won) == ("natural", "plan", 3, 3)
     assert found.gain == pytest.approx(2.0)
     # t of 0.975 with 2 degrees of freedom is 4.303; the standard error of (1, 2, 3) is 1 / sqrt(3)

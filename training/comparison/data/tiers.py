@@ -11,6 +11,7 @@ from dmix.warehouse_schema.errors import InputError
 # First seeds of runs by purpose, far apart: nothing is judged on a seed that it was chosen on.
 DRAW_SEED, FRESH_SEED, SCREENING_SEED, CONFIRMATION_SEED, YARDSTICK_SEED = 1_000, 2_000, 3_000, 4_000, 9_000
 PROBE_SEED, EFFECTS_SEED, WORLDS_SEED, RIVALS_SEED, CELLS_SEED = 11_000, 12_000, 13_000, 14_000, 15_000
+RUNGS_SEED = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ TRIALS = ("tilt", "fresh", "natural", "control", "probe", "design", "grid")
 PROBES = ("control", "probe")
 """Those of them that are a quarter of a run."""
 
-HEARD = (*PROBES, "design", "grid", "online")
+HEARD = (*PROBES, "design", "grid", "online", "check")
 """Parts of runs that controllers learn from, or are chosen by: they never see the items that judge."""
 
 _LEAST_STEPS = 4

@@ -2,13 +2,12 @@
 
 A cell is a controller on every base model and run seed. Constant cells have a mixture for each base model,
 which `dmix.training.comparison.rivals.plans` finds in runs of other base models; the others listen to the
-feedback items. Shapes: N domains.
+feedback items.
 """
 
 from dmix.mixing.controllers import Controller
-from dmix.mixing.controllers.fixed import constant
 from dmix.mixing.controllers.registry import make_controller
-from dmix.mixing.space.domains import DomainSpace, Vector
+from dmix.mixing.space.domains import DomainSpace
 from dmix.training.comparison.effects.world_plans import COUNTS
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -28,17 +27,12 @@ VERSION = 1
 """Goes up when a change of the code changes what a cell comes to."""
 
 
-def cell_controller(
-    cell: str, *, mixture_N: Vector | None, warehouse: Warehouse, space: DomainSpace
-) -> Controller:
-    """The controller of a cell.
+def listening_controller(cell: str, *, warehouse: Warehouse, space: DomainSpace) -> Controller:
+    """The controller of a cell that listens.
 
     Args:
-        cell: One of `CELLS`.
-        mixture_N: Mixture of a constant cell on the run's base model.
-        warehouse: Holds the counts of the setting, which some listening cells start from.
+        cell: One of `LISTENING`.
+        warehouse: Holds the counts of the setting, which some of them start from.
         space: The domains of the run.
     """
-    if mixture_N is not None:
-        return constant(mixture_N, name=cell)
     return make_controller(LISTENING[cell], warehouse=warehouse, space=space)

@@ -102,7 +102,7 @@ def online_units(study: Study, space: DomainSpace) -> list[Unit]:
         InputError: If the yardstick is not run, or admits no objective.
     """
     if read_plans(study.paths) is None:
-        found = yardstick_scales(_stored(study, space), FEEDBACK)
+        found = yardstick_scales(stored_rows(study, space), FEEDBACK)
         if found is None:
             raise InputError("the yardstick admits no objective; run --stage yardstick first")
         names = [objective.name for objective in study.loaded.settings.in_layer(FEEDBACK)]
@@ -173,7 +173,7 @@ def _make_plans(study: Study, space: DomainSpace, *, sha256: str) -> None:
         warehouse,
     )
     plans = plan_cells(
-        _stored(study, space),
+        stored_rows(study, space),
         inputs=study.inputs,
         protocol_sha256=sha256,
         counts=read_effects(warehouse, COUNTS),
@@ -183,7 +183,7 @@ def _make_plans(study: Study, space: DomainSpace, *, sha256: str) -> None:
     write_plans(study.paths, plans)
 
 
-def _stored(study: Study, space: DomainSpace) -> Stored:
+def stored_rows(study: Study, space: DomainSpace) -> Stored:
     """The rows so far, of the recipe of today."""
     tables = read_tables(study.paths)
     current = [row for row in tables["runs"] if json.loads(row["spec"])["inputs"] == study.inputs]

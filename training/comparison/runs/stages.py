@@ -50,6 +50,7 @@ from dmix.training.comparison.runs.rival_stages import (
     probe_units,
     rival_units,
 )
+from dmix.training.comparison.runs.rung_stage import planned_rungs, rung_batches
 from dmix.training.comparison.runs.study import Study, make_unit
 from dmix.training.comparison.runs.trials import (
     confirmation_units,
@@ -69,7 +70,10 @@ def planned_runs(study: Study) -> dict[str, int]:
     """Runs of each stage of the setting's protocol; farm runs that the headroom study makes count there."""
     tier, bases = study.tier, len(study.bases)
     if study.loaded.settings.world is not None:
-        return {"worlds": len(world_specs(study))}
+        found = {"worlds": len(world_specs(study))}
+        if study.loaded.settings.world == LADDER:
+            found["rungs"] = planned_rungs(study, probes=planned_probes(study))
+        return found
     if study.loaded.settings.protocol == 3:
         probes = planned_probes(study)
         return {
@@ -105,6 +109,8 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
         yield yardstick_units(study)
     elif stage == "worlds":
         yield world_units(study, protocol=protocol)
+    elif stage == "rungs":
+        yield from rung_batches(study, run_space(study))
     elif stage == "probes":
         yield probe_units(study, run_space(study))
     elif stage == "effects":

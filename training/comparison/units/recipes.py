@@ -25,6 +25,7 @@ from dmix.training.comparison.effects.world_plans import (
     FITTING,
     NATURAL,
     PLAIN,
+    PLAN,
     WorldPriors,
     priors_file,
     read_priors,
@@ -68,6 +69,9 @@ def controller_recipe(spec: str, *, loaded: LoadedSetting, tier: Tier, warehouse
     if kind == "cell":
         # what a cell follows is found by runs whose recipes follow from setting and tier
         return digest_of(["cell", argument, CELLS_VERSION, tier.design, tier.grid])
+    if kind in ("check", "rung"):
+        # what they follow is counted in the world, or found by its checks and probes
+        return digest_of([kind, argument, PLAIN.digest(COUNTS_PLAN), world_priors(loaded).digest(PLAN)])
     farm = said(farm_settings(loaded, tier))
     if argument.partition("/")[0] == PAPER or argument.startswith(f"{PAPER}-"):
         # which the settings of its set and of its agents follow from

@@ -33,8 +33,9 @@ from dmix.training.comparison.data.prepare import RUN_DATASET, base_name, run_tr
 from dmix.training.comparison.data.settings import LoadedSetting
 from dmix.training.comparison.data.study_paths import FARM, PAPER, StudyPaths
 from dmix.training.comparison.effects.design import HEARD, PROBES, TRIALS, mixture_of, probe_steps
-from dmix.training.comparison.effects.world_plans import COUNTS, gradients_of, world_controller
-from dmix.training.comparison.rivals.cells import cell_controller
+from dmix.training.comparison.effects.rungs import pulled_mixture, rung_mixture
+from dmix.training.comparison.effects.world_plans import COUNTS, NATURAL, gradients_of, world_controller
+from dmix.training.comparison.rivals.cells import listening_controller
 from dmix.training.comparison.rivals.plans import read_plans
 from dmix.training.comparison.units.recipes import world_priors
 from dmix.training.comparison.units.units import Unit
@@ -55,7 +56,7 @@ from dmix.warehouse_schema.sizes import num_text
 logger = logging.getLogger(__name__)
 
 CELL_PARTS = ("cell", "online")
-"""Parts of runs of a cell of the confirmation: those that judge it, and the trial of online rivals."""
+"""Parts of runs of cells that listen: those that judge, and the trial of online rivals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,11 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
     warehouse, settings = paths.warehouse, loaded.settings
     manifest = _manifest(warehouse)
     space = DomainSpace.of_dataset(manifest)
-    controller, training = _controller(unit, loaded, paths, space), run_training(loaded)
+    mixture_N, training = _constant_mixture(unit, loaded, paths, space), run_training(loaded)
+    if mixture_N is not None:
+        controller: Controller = constant(mixture_N, name=unit.controller)
+    else:
+        controller = _controller(unit, loaded, paths, space)
     scratch_proxy, steps = unit.part == "paper", settings.steps
     if unit.part in PROBES:
         steps = probe_steps(settings)
@@ -106,7 +111,8 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
             ),
             steps=steps,
             training=replace(training, seed=unit.seed),
-            environment=_heard_environment(unit, paths),
+            # mixtures that listen to nothing are scored at their end alone
+            environment=None if mixture_N is not None else feedback_environment(paths, set_name=set_of(unit)),
             optimizer=None if scratch_proxy else warehouse.model(base_name(unit.base)) / OPTIMIZER_FILE,
             result=result,
             keep_checkpoints=False,
@@ -136,10 +142,11 @@ def run_unit(unit: Unit, paths: StudyPaths, loaded: LoadedSetting) -> UnitResult
 
 
 def _controller(unit: Unit, loaded: LoadedSetting, paths: StudyPaths, space: DomainSpace) -> Controller:
-    """The unit's controller, prepared if need be; a varied proxy may miss some domains of its trajectory."""
+    """The controller of a run that has no mixture of its own, prepared if need be.
+
+    A varied proxy may miss some domains of its trajectory.
+    """
     warehouse = paths.warehouse
-    if unit.part in TRIALS:
-        return constant(mixture_of(unit.spec, loaded.settings, space), name=unit.controller)
     if unit.part == "world":
         return world_controller(
             unit.spec.partition(":")[2],
@@ -151,9 +158,7 @@ def _controller(unit: Unit, loaded: LoadedSetting, paths: StudyPaths, space: Dom
             weights_D=feedback_environment(paths).weights_D,
         )
     if unit.part in CELL_PARTS:
-        return cell_controller(
-            unit.controller, mixture_N=_cell_mixture(unit, paths), warehouse=warehouse, space=space
-        )
+        return listening_controller(unit.controller, warehouse=warehouse, space=space)
     if not unit.variation:
         prepare_controller(unit.spec, warehouse=warehouse, space=space, progress=logger.info)
         return make_controller(unit.spec, warehouse=warehouse, space=space)
@@ -168,23 +173,31 @@ def _controller(unit: Unit, loaded: LoadedSetting, paths: StudyPaths, space: Dom
     return ReplayController(varied_TN)
 
 
-def _cell_mixture(unit: Unit, paths: StudyPaths) -> Vector | None:
-    """The mixture of a constant cell on its base model; None for a cell that listens.
+def _constant_mixture(
+    unit: Unit, loaded: LoadedSetting, paths: StudyPaths, space: DomainSpace
+) -> Vector | None:
+    """The mixture of a run that listens to nothing; None for all others.
 
     Raises:
         NotFoundError: If the plans of the cells are not made.
+        InputError: If those of the rungs are not.
     """
-    plans = read_plans(paths)
-    if plans is None:
-        raise NotFoundError(f"{paths.results} has no plans of cells; run --stage confirmation")
-    return plans.mixture_N(unit.controller, unit.base) if unit.part == "cell" else None
-
-
-def _heard_environment(unit: Unit, paths: StudyPaths) -> Environment | None:
-    """What a run is scored on at every step; None for mixtures that listen to nothing."""
-    if unit.part in TRIALS or (unit.part in CELL_PARTS and _cell_mixture(unit, paths) is not None):
-        return None
-    return feedback_environment(paths, set_name=set_of(unit))
+    argument = unit.spec.partition(":")[2]
+    if unit.part in TRIALS:
+        return mixture_of(unit.spec, loaded.settings, space)
+    if unit.part == "check" and argument != NATURAL:
+        counts, weights_D = read_effects(paths.warehouse, COUNTS), feedback_environment(paths).weights_D
+        return pulled_mixture(float(argument), loaded.settings, space, counts=counts, weights_D=weights_D)
+    if unit.part == "check":
+        return space.natural_N
+    if unit.part == "rung":
+        return rung_mixture(paths.results, argument)
+    if unit.part == "cell":
+        plans = read_plans(paths)
+        if plans is None:
+            raise NotFoundError(f"{paths.results} has no plans of cells; run --stage confirmation")
+        return plans.mixture_N(argument, unit.base)
+    return None
 
 
 def set_of(unit: Unit) -> str:

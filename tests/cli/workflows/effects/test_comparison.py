@@ -15,7 +15,7 @@ from dmix.cli.workflows.effects.comparison import (
     measure_effects,
 )
 from dmix.training.comparison.effects import design, promises
-from dmix.training.comparison.runs import stages
+from dmix.training.comparison.runs import rival_stages, stages
 
 NATURAL_N = np.array([0.5, 0.5])
 
@@ -55,8 +55,9 @@ def test_the_price_is_what_was_passed_through_a_model(study, monkeypatch, estima
 def test_only_missing_promises_are_measured(study, monkeypatch):
     asked, kept = [], []
     unit = SimpleNamespace(spec="fresh:0/2")
-    for name in ("effect_units", "probe_units", "yardstick_units"):
+    for name in ("effect_units", "yardstick_units"):
         monkeypatch.setattr(stages, name, lambda study: [unit])
+    monkeypatch.setattr(rival_stages, "probe_units", lambda study, space: [unit])
     monkeypatch.setattr(stages, "run_space", lambda study: None)
     monkeypatch.setattr(design, "mixture_of", lambda *_: NATURAL_N)
     monkeypatch.setattr(promises, "read_table", lambda *_: [])

@@ -42,12 +42,13 @@ PROTOCOL = ThirdProtocol(
 TOKENS = {(objective, f"i{n}"): 10 for objective in OBJECTIVES for n in range(2)}
 
 
-def stored(cells=None, *, seeds=2):
+def stored(cells=None, *, seeds=2, checks=None):
     """The runs that rivals learn from, and runs of cells with a mixture of their own.
 
     Args:
         cells: Mixture (N,) of each cell.
         seeds: Seeds of each cell.
+        checks: Mixture (N,) of each check run, on base model 0.
     """
     rows, items, steps = [], [], []
 
@@ -102,6 +103,8 @@ def stored(cells=None, *, seeds=2):
         for base in range(BASES):
             for seed in range(PROTOCOL.first_seed, PROTOCOL.first_seed + seeds):
                 add("cell", f"cell:{cell}", controller=cell, base=base, seed=seed, mixture_N=mixture_N)
+    for name, mixture_N in (checks or {}).items():
+        add("check", "check", controller=name, base=0, seed=0, mixture_N=mixture_N)
     return Stored(
         SETTINGS, tier_named("small"), SPACE, {"runs": rows, "items": items, "steps": steps}, (), ()
     )

@@ -1,12 +1,15 @@
-"""Cells of the confirmation: their controllers."""
+"""Cells of the confirmation: those that listen are made by name."""
 
+import pytest
 from tests.training.comparison.rivals.cell_rows import SPACE
 
-from dmix.training.comparison.rivals.cells import cell_controller
-from dmix.training.comparison.yardstick.designs import target_mixture
+from dmix.training.comparison.rivals.cells import CELLS, CONSTANT, LISTENING, listening_controller
 
 
-def test_a_cell_with_a_mixture_is_constant_and_another_one_is_made_by_name():
-    mixture_N = target_mixture(0.25, SPACE)
-    assert cell_controller("grid", mixture_N=mixture_N, warehouse=None, space=SPACE).name == "grid"
-    assert cell_controller("odm", mixture_N=None, warehouse=None, space=SPACE).name == "odm"
+def test_every_cell_is_constant_or_listens():
+    assert set(CONSTANT) | set(LISTENING) == set(CELLS) and not set(CONSTANT) & set(LISTENING)
+
+
+@pytest.mark.parametrize("cell", ["odm", "ado", "aioli"])
+def test_a_cell_that_listens_is_made_by_name(cell):
+    assert listening_controller(cell, warehouse=None, space=SPACE).name == cell
