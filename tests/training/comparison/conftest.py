@@ -2,8 +2,7 @@
 
 import itertools
 import json
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import Executor, Future
 
 import pytest
 import yaml
@@ -55,20 +54,24 @@ def write_lines(path, records):
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
+class AtOnce(Executor):
+    """Does what is submitted before `submit` returns."""
+
+    def submit(self, work, /, *args, **kwargs):
+        future = Future()
+        try:
+            future.set_result(work(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 @pytest.fixture(scope="session", autouse=True)
-def lasting_worker():
-    """One worker process for the queues of all stages, each of which would import torch and Composer anew."""
-    pools = {}
-
-    def lasting(workers, **options):
-        pools[workers] = pools.get(workers) or ProcessPoolExecutor(workers, **options)
-        return nullcontext(pools[workers])
-
+def queues_here():
+    """Queues run their units in this process: workers would import torch and Composer anew."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queue, "ProcessPoolExecutor", lasting)
+        patch.setattr(queue, "ProcessPoolExecutor", lambda *_, **__: AtOnce())
         yield
-    for pool in pools.values():
-        pool.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -45,39 +45,44 @@ def components(scores_MBS: NDArray[np.float64]) -> Components:
     Raises:
         ValueError: If there are fewer than two mixtures, base models or seeds, or scores are missing.
     """
-    mixtures, bases, seeds = scores_MBS.shape
     if min(scores_MBS.shape) < 2 or not np.isfinite(scores_MBS).all():
         raise ValueError(
             f"scores have shape {scores_MBS.shape} (mixtures, base models, seeds), expected at least two of"
             " each and every score finite"
         )
-    cell_MB = scores_MBS.mean(2)
-    mixture_M, base_B, grand = cell_MB.mean(1), cell_MB.mean(0), cell_MB.mean()
-    rest_MB = cell_MB - mixture_M[:, None] - base_B + grand
-    mean_squares = {
-        "mixture": bases * seeds * ((mixture_M - grand) ** 2).sum() / (mixtures - 1),
-        "base": mixtures * seeds * ((base_B - grand) ** 2).sum() / (bases - 1),
-        "interaction": seeds * (rest_MB**2).sum() / ((mixtures - 1) * (bases - 1)),
-        "seed": ((scores_MBS - cell_MB[:, :, None]) ** 2).sum() / (mixtures * bases * (seeds - 1)),
+    return Components(**{name: float(value_R[0]) for name, value_R in _variances(scores_MBS[None]).items()})
+
+
+def _variances(scores_RMBS: NDArray[np.float64]) -> dict[str, Vector]:
+    """The components of R grids, by name, each of shape (R,)."""
+    grids, mixtures, bases, seeds = scores_RMBS.shape
+    cell_RMB = scores_RMBS.mean(3)
+    mixture_RM, base_RB = cell_RMB.mean(2), cell_RMB.mean(1)
+    grand_R1 = cell_RMB.reshape(grids, -1).mean(1, keepdims=True)
+    rest_RMB = cell_RMB - mixture_RM[:, :, None] - base_RB[:, None] + grand_R1[:, :, None]
+    of_mixture_R = bases * seeds * ((mixture_RM - grand_R1) ** 2).sum(1) / (mixtures - 1)
+    of_base_R = mixtures * seeds * ((base_RB - grand_R1) ** 2).sum(1) / (bases - 1)
+    crossed_R = seeds * (rest_RMB**2).reshape(grids, -1).sum(1) / ((mixtures - 1) * (bases - 1))
+    seed_R = ((scores_RMBS - cell_RMB[..., None]) ** 2).reshape(grids, -1).sum(1)
+    seed_R /= mixtures * bases * (seeds - 1)
+    return {
+        "base": np.maximum(0.0, (of_base_R - crossed_R) / (mixtures * seeds)),
+        "mixture": np.maximum(0.0, (of_mixture_R - crossed_R) / (bases * seeds)),
+        "interaction": np.maximum(0.0, (crossed_R - seed_R) / seeds),
+        "seed": seed_R,
     }
-    crossed = mean_squares["interaction"]
-    return Components(
-        base=max(0.0, float(mean_squares["base"] - crossed) / (mixtures * seeds)),
-        mixture=max(0.0, float(mean_squares["mixture"] - crossed) / (bases * seeds)),
-        interaction=max(0.0, float(crossed - mean_squares["seed"]) / seeds),
-        seed=float(mean_squares["seed"]),
-    )
 
 
 def reliability_bound(scores_MBS: NDArray[np.float64], *, rng: np.random.Generator) -> float:
     """The 5% quantile of reliability over bootstrap draws of mixtures; all mixtures alike count as 0."""
     mixtures = len(scores_MBS)
-    found = []
-    for _ in range(_DRAWS):
-        drawn = rng.integers(mixtures, size=mixtures)
-        alike = len(set(drawn.tolist())) < 2
-        found.append(0.0 if alike else components(scores_MBS[drawn]).reliability)
-    return float(np.quantile(found, _LEVEL))
+    drawn_RM = rng.integers(mixtures, size=(_DRAWS, mixtures))
+    drawn_RM = drawn_RM[(drawn_RM != drawn_RM[:, :1]).any(1)]
+    found = _variances(scores_MBS[drawn_RM])
+    total_R = found["mixture"] + found["interaction"] + found["seed"]
+    reliability_R = np.zeros(_DRAWS)
+    np.divide(found["mixture"], total_R, out=reliability_R[: len(total_R)], where=total_R > 0)
+    return float(np.quantile(reliability_R, _LEVEL))
 
 
 def scale(scores_MBS: NDArray[np.float64]) -> float:

@@ -1,10 +1,13 @@
 """One unit that fails ends no other, and what became of each is on record."""
 
+import json
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import pytest
+from tests.training.comparison.units.noted_process import note_process
 
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.units import queue, run_unit
@@ -84,6 +87,13 @@ def test_a_second_queue_on_the_same_setting_is_refused(paths, monkeypatch):
     monkeypatch.setattr(queue, "held_lock", partial(held_lock, timeout_seconds=0.01))
     with held_lock(paths.lock, what="the queue"), pytest.raises(LockHeldError):
         on_queue(paths)
+
+
+def test_units_run_on_processes_of_one_thread_each(paths, monkeypatch):
+    monkeypatch.setattr(queue, "ProcessPoolExecutor", ProcessPoolExecutor)
+    monkeypatch.setattr(queue, "execute", note_process)
+    assert on_queue(paths).done == 1
+    assert json.loads((paths.work / UNIT.unit_id).read_text()) == [os.getpid(), 1, "1", "c"]
 
 
 def test_new_processes_get_one_thread_each_and_the_environment_comes_back(monkeypatch):
