@@ -12,6 +12,7 @@ from dmix.cli.show.options import (
     json_option,
     master_option,
 )
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.cli.workflows.bench.quality import STAGES
 
@@ -49,7 +50,7 @@ from dmix.cli.workflows.bench.quality import STAGES
 )
 @click.option(
     "--work",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(file_okay=False),
     default=Path("quality-work"),
     show_default=True,
     metavar="DIR",
@@ -57,7 +58,7 @@ from dmix.cli.workflows.bench.quality import STAGES
 )
 @click.option(
     "--results",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(file_okay=False),
     metavar="DIR",
     help="Folder for tables and base models. Do not delete this folder.  [default: "
     "benchmarks/results/quality/TIER]",

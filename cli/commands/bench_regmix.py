@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dmix.cli.show.options import config_option, dry_run_option, json_option
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.regression.regressors import REGRESSORS
 
@@ -28,7 +29,7 @@ from dmix.mixing.regression.regressors import REGRESSORS
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     metavar="PATH",
     help="File for the results. In a folder, dmix names the file regmix-<machine>-<date>.json.",
 )

@@ -1,10 +1,9 @@
 """`dmix catalog`: make the catalog again, or take it elsewhere."""
 
-from pathlib import Path
-
 import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, warehouse_option
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 
 
@@ -46,7 +45,7 @@ def rebuild() -> Workflow:
     "--out",
     required=True,
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False),
     help="Folder for the Parquet files.",
 )
 @json_option

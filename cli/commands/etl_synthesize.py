@@ -1,7 +1,5 @@
 """`dmix etl synthesize`: a model writes a source corpus; `dmix.cli.commands.etl` adds it to its group."""
 
-from pathlib import Path
-
 import click
 
 from dmix.cli.show.options import (
@@ -12,6 +10,7 @@ from dmix.cli.show.options import (
     json_option,
     settings_options,
 )
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.quality.settings import QualitySettings
 from dmix.etl.synthetic.generation_settings import GenerationSettings
@@ -25,9 +24,7 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
     metavar="PATH|HUB-ID",
     help="Causal language model that writes the documents: a checkpoint folder or a hub id.",
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the documents."
-)
+@click.option("--out", required=True, type=OutputPath(file_okay=False), help="Folder for the documents.")
 @click.option(
     "--tokens",
     type=int,

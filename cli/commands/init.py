@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, settings_options
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.templates.settings import TextSettings
 
 
 @click.command()
 @config_option
-@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("out", type=OutputPath(file_okay=False))
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),

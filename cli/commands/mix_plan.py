@@ -13,6 +13,7 @@ from dmix.cli.show.options import (
     settings_options,
     warehouse_option,
 )
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.cli.workflows.effects.mixture_files import FORMATS
 from dmix.mixing.effects.settings import PlanRules
@@ -34,7 +35,7 @@ from dmix.mixing.effects.settings import PlanRules
     "--out",
     required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(dir_okay=False),
     help="File to write the mixture to.",
 )
 @click.option(

@@ -14,6 +14,7 @@ from dmix.cli.show.options import (
     unscreened_option,
     warehouse_option,
 )
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 
 ESTIMATORS = ("counts", "gradient", "probe")
@@ -80,7 +81,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
     "--export",
     "export_to",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(file_okay=False),
     help="Folder for a list of probe mixtures and an empty table of scores. Use this flag to run the "
     "probes with your own trainer. dmix trains nothing.",
 )

@@ -6,6 +6,7 @@ import click
 
 from dmix.cli.show.options import Count, config_option, json_option, master_option
 from dmix.cli.show.output import say
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.result import show_result
 from dmix.warehouse_schema.progress import signs_of_life
 
@@ -21,7 +22,7 @@ from dmix.warehouse_schema.progress import signs_of_life
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(file_okay=False),
     default=Path("demo"),
     show_default=True,
     metavar="DIR",

@@ -6,6 +6,7 @@ import click
 
 from dmix.cli.show.options import FiniteFloat, config_option, json_option, warehouse_option
 from dmix.cli.show.output import say
+from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.result import show_result
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -22,7 +23,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(dir_okay=False),
     metavar="FILE.html",
     help="HTML file to write. Default: report.html, in the run's folder if you give one --run, otherwise "
     "in the warehouse.",

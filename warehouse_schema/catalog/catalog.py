@@ -10,7 +10,6 @@ runs in a transaction that is read only.
 """
 
 import difflib
-import os
 import re
 import tempfile
 import warnings
@@ -33,7 +32,7 @@ from dmix.warehouse_schema.catalog.statements import checked_statement
 from dmix.warehouse_schema.catalog.stored import CONFIG, STORED, damage_named, live_runs, open_stored, overlay
 from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
+from dmix.warehouse_schema.files.layout import Warehouse, written_together
 
 if TYPE_CHECKING:
     import pandas
@@ -216,7 +215,7 @@ class Catalog:
 
 
 def export_views(warehouse: Warehouse, folder: Path) -> dict[str, int]:
-    """Writes `<view>.parquet` for every public view; each file appears whole or not at all.
+    """Writes `<view>.parquet` for every public view; all files appear at the end, or none.
 
     Returns:
         Rows written, by view.
@@ -226,19 +225,14 @@ def export_views(warehouse: Warehouse, folder: Path) -> dict[str, int]:
         Others: As `Catalog.open_reader`.
     """
     rows = {}
-    with storage_errors(str(folder)), Catalog.open_reader(warehouse, allow_io=True) as catalog:
-        folder.mkdir(parents=True, exist_ok=True)
+    with Catalog.open_reader(warehouse, allow_io=True) as catalog, written_together(folder) as written:
         for view in catalog.views():
-            temporary = folder / f".{view}.{os.getpid()}.parquet"
-            try:
-                quoted = str(temporary).replace("'", "''")
-                # past `query`, since a folder inside the warehouse is fine here
-                copied = catalog._connection.execute(
-                    f"copy (from {quoted_name(view)}) to '{quoted}' (format parquet)"
-                )
-                [(count,)] = copied.fetchall()
-                os.replace(temporary, folder / f"{view}.parquet")
-            finally:
-                temporary.unlink(missing_ok=True)
+            path = written / f"{view}.parquet"
+            quoted = str(path).replace("'", "''")
+            # past `query`, since a folder inside the warehouse is fine here
+            copied = catalog._connection.execute(
+                f"copy (from {quoted_name(view)}) to '{quoted}' (format parquet)"
+            )
+            [(count,)] = copied.fetchall()
             rows[view] = int(count)
     return rows

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,13 +282,13 @@ def storage_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "free some space or choose another --warehouse, then run the same command again"
+            remedy = "free some space or choose another folder, then run the same command again"
         elif error.errno == errno.EFBIG:
             remedy = "raise the limit on file sizes (ulimit -f), then run the same command again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "check the permissions of the folder"
-        elif error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
-            remedy = "give another folder with --warehouse"
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP):
+            remedy = "choose another folder"
         else:
             raise
         where = f" ({error.filename})" if error.filename else ""
@@ -305,7 +305,8 @@ def write_errors(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = system_error(str(error))
-        if isinstance(error, OSError) or number is None:
+        # what `shutil` raises for a folder is an OSError without a number, and quotes those of its files
+        if number is None or getattr(error, "errno", None) is not None:
             raise
         with storage_errors(str(folder)):
             raise OSError(number, os.strerror(number), str(folder)) from error
@@ -340,6 +341,31 @@ def publish_bytes(path: Place, content: bytes) -> None:
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def written_together(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside `folder` whose files appear in `folder` at the end of the block.
+
+    If the block fails, none of them does, and a `folder` that was not there before is gone.
+
+    Raises:
+        StorageError: If the disk is full, or the folder cannot be written.
+    """
+    with write_errors(folder):
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".writing.", dir=folder) as temporary:
+                yield Path(temporary)
+                sync_tree(Path(temporary))
+                for path in sorted(Path(temporary).iterdir()):
+                    os.replace(path, folder / path.name)
+        except BaseException:
+            with suppress(OSError):  # somebody else put a file there
+                for place in made:
+                    place.rmdir()
             raise
 
 
@@ -410,9 +436,14 @@ def store_data_url(warehouse: Warehouse, url: str | None) -> bool:
 
 
 def publish_json(path: Place, value: Any) -> None:
-    """`publish_bytes` of `value` as JSON with sorted keys, so that equal values are equal bytes."""
+    """`publish_bytes` of the `json_bytes` of a value."""
+    publish_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """`value` as JSON with sorted keys, so that equal values are equal bytes."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    publish_bytes(path, text.encode(errors="backslashreplace"))  # names of files may be no UTF-8
+    return text.encode(errors="backslashreplace")  # names of files may be no UTF-8
 
 
 def read_json(path: Place) -> Any:

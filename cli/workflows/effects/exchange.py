@@ -12,7 +12,7 @@ from dmix.cli.workflows.effects.measured import Measured
 from dmix.cli.workflows.effects.names import effects_name
 from dmix.cli.workflows.effects.probes import DESIGN, fitted_effects
 from dmix.warehouse_schema.errors import InputError, NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes, publish_json
+from dmix.warehouse_schema.files.layout import Warehouse, json_bytes, written_together
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.files.weights import readable
@@ -67,8 +67,8 @@ def export_probes(
     probes = design_probes(space, samples=size, most_groups=min(groups or MOST_GROUPS, MOST_GROUPS))
     if dry_run:
         return probes
-    for probe in probes:
-        text = mixture_file(
+    files = {
+        f"{probe.probe_id}.yaml": mixture_file(
             probe.mixture_N,
             form="dmix",
             warehouse=warehouse,
@@ -78,17 +78,20 @@ def export_probes(
                 f"{probe.probe_id}: train {num_text(size, 'sample')} on this mixture, then score every "
                 "objective"
             ],
-        )
-        publish_bytes(out.absolute() / f"{probe.probe_id}.yaml", text.encode())
+        ).encode()
+        for probe in probes
+    }
     rows = [f"{probe.probe_id},{name}," for probe in probes for name in objectives]
-    publish_bytes(out.absolute() / SCORES, ("probe,objective,score\n" + "\n".join(rows) + "\n").encode())
+    files[SCORES] = ("probe,objective,score\n" + "\n".join(rows) + "\n").encode()
     design = {
         "dataset": manifest.dataset,
         "samples": size,
         "objectives": list(objectives),
         "probes": [{"domains_index": list(probe.domains), **probe.to_json(space.names)} for probe in probes],
     }
-    publish_json(out.absolute() / DESIGN, design)
+    with written_together(out.absolute()) as written:
+        for name, content in (files | {DESIGN: json_bytes(design)}).items():
+            (written / name).write_bytes(content)
     return probes
 
 

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 
 import pytest
 
@@ -13,6 +14,7 @@ from dmix.warehouse_schema.files.layout import (
     read_json,
     storage_errors,
     write_errors,
+    written_together,
 )
 
 
@@ -101,6 +103,8 @@ def test_a_path_that_the_catalog_cannot_have_is_refused_before_anything_is_made(
             "ulimit -f",
         ),
         (Exception("Permission denied (os error 13)"), "permissions"),
+        (FileExistsError(errno.EEXIST, "File exists", "x"), "another folder"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]), "free some space"),
     ],
 )
 def test_a_disk_that_refuses_is_one_in_whatever_words(error, fix, tmp_path):
@@ -149,3 +153,27 @@ def test_names_of_files_that_are_no_utf8_survive_and_other_halves_of_characters_
     (tmp_path / "a.json").write_text(r'{"label": "\ud800"}')
     with pytest.raises(InputError, match="surrogates not allowed"):
         read_json(tmp_path / "a.json")
+
+
+def test_files_that_are_written_together_appear_together(tmp_path):
+    folder = tmp_path / "new" / "out"
+    for word in ("first", "second"):
+        with written_together(folder) as written:
+            (written / "a").write_text(word)
+            (written / "b").write_text(word)
+            assert not (folder / "b").exists() or (folder / "b").read_text() == "first"
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": word, "b": word}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_nothing_appears_where_one_of_the_files_cannot_be_written(tmp_path, there):
+    folder = tmp_path / "new" / "out"
+    if there:
+        folder.mkdir(parents=True)
+        (folder / "a").write_text("old")
+    with pytest.raises(StorageError, match=f"{folder}: No space left"), written_together(folder) as written:
+        (written / "a").write_text("new")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    left = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))]
+    assert left == (["new", "new/out", "new/out/a"] if there else [])
+    assert not there or (folder / "a").read_text() == "old"

@@ -21,7 +21,7 @@ from dmix.training.model.settings import ProxySettings, TrainingSettings
 from dmix.training.run.base_model import base_config, train_base
 from dmix.training.run.config import RunConfig
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json, write_errors
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
@@ -154,6 +154,11 @@ def copy_folder(source: Path, target: Path) -> None:
     """Copies a folder; readers see the copy whole or not at all."""
     temporary = target.with_name(f".{target.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, temporary)
-    temporary.rename(target)
+    try:
+        with write_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, temporary)
+            temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
