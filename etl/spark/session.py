@@ -15,9 +15,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from dmix.etl.spark.jvm_output import quiet_start
 from dmix.etl.spark.masters import CONNECT, DEFAULT_MASTER, check_master, spark_errors
@@ -88,10 +91,30 @@ def spark_session(*, master: str = DEFAULT_MASTER, app: str = "dmix") -> "SparkS
         for name, value in _configuration(master).items():
             builder = builder.config(name, value)
         _silence_accumulators()
-        with quiet_start():
+        with quiet_start(), no_program_left():
             session: SparkSession = builder.getOrCreate()
         _interrupt_quietly(session)
         return session
+
+
+@contextlib.contextmanager
+def no_program_left() -> Iterator[None]:
+    """Ends the programs that the body started, if it fails or is interrupted.
+
+    A JVM whose starter is interrupted before both are connected runs for ever (Spark 4.3): its main thread
+    fails, since the file for its port is gone, and the thread that waits for connections goes on.
+    """
+    process = psutil.Process()
+    before = {child.pid for child in process.children()}
+    try:
+        yield
+    except BaseException:
+        for started in process.children():
+            if started.pid not in before:
+                for program in (*started.children(recursive=True), started):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        program.kill()
+        raise
 
 
 def _need_java() -> None:

@@ -1,12 +1,13 @@
 import logging
 import signal
+import subprocess
 import sys
 import threading
 
 import pytest
 
 from dmix.etl.spark import session
-from dmix.etl.spark.session import java_version, parse_java_version, spark_session
+from dmix.etl.spark.session import java_version, no_program_left, parse_java_version, spark_session
 from dmix.warehouse_schema.errors import MissingDependencyError
 
 
@@ -129,3 +130,20 @@ def test_ctrl_c_cancels_the_jobs_from_another_thread_and_says_nothing(caplog):
         logging.getLogger().removeFilter(session._is_no_echo_of_interrupt)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def test_an_interrupted_start_leaves_no_java_and_other_programs_alone():
+    older = subprocess.Popen(["sleep", "60"])
+    try:
+        with pytest.raises(KeyboardInterrupt), no_program_left():
+            started = subprocess.Popen(["sh", "-c", "sleep 60 & wait"])
+            raise KeyboardInterrupt
+        assert started.wait(10) == -signal.SIGKILL and older.poll() is None
+        with no_program_left():
+            kept = subprocess.Popen(["sleep", "60"])
+        assert kept.poll() is None
+        kept.kill()
+        kept.wait()
+    finally:
+        older.kill()
+        older.wait()
