@@ -21,8 +21,8 @@ class OutputPath(click.Path):
         super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        path = super().convert(value, parameter, context)
-        if reason := refusal(Path(path)):
+        path = Path(os.fsdecode(super().convert(value, parameter, context)))
+        if reason := refusal(path):
             self.fail(reason, parameter, context)
         return path
 
