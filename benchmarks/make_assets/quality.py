@@ -241,9 +241,9 @@ def report(rows: list[dict]) -> str:
     lines += [
         "# Texts that the embedded quality classifier drops",
         "",
-        "The first row shows held-out documents of training origins. The next rows show unseen corpora. In"
-        f" the last {len(CORRUPTIONS)} rows, a program made poor text from good text, for example by"
-        " shuffling its words.",
+        "The first row shows held-out documents from the corpora that the classifier trained on."
+        f" The next rows show unseen corpora. In the last {len(CORRUPTIONS)} rows, a program made poor"
+        " text from good text, for example by shuffling its words.",
         "",
     ]
     lines += ["| text | texts | dropped |", "|---|---|---|"]

@@ -30,8 +30,8 @@ def table_text(rows: list[Row]) -> str:
     if not rows:
         return "No rows yet: run `make real-model`.\n"
     parts = [
-        "# Figures of a real model\n\nThese are the results of `make real-model`, for each size of the study."
-        " [A real model](../guide/real-model.md) explains them.\n"
+        "# Figures of a real model\n\nThe study of [a real model](../guide/real-model.md) has two sizes,"
+        " `smallest` (`make real-model`) and `table` (`make real-model-table`). Each heading names one.\n"
     ]
     for size in dict.fromkeys(row["size"] for row in rows):
         of_size = {row["stage"]: row for row in rows if row["size"] == size}
@@ -164,9 +164,7 @@ def _written(rows: dict[str, Row]) -> str:
     for stage, row in rows.items():
         if "wrote" in row:
             text = " ".join(row["wrote"].split())
-            said.append(
-                f"- {stage}: text that the package transformers generates with the trained model: `{text}`"
-            )
+            said.append(f"- {stage}: the library `transformers` loads the trained model and writes: `{text}`")
         if "said" in row:
             said.append(
                 f"- {stage}: if the data has another tokenizer than the model, `dmix train` does not start."
@@ -216,9 +214,14 @@ def _time(rows: dict[str, Row]) -> str:
     commits = ", ".join(sorted({row["commit"] for row in every}))
     return (
         _section("Time", ["stage", "rows", "core seconds each", "core minutes"], lines)
-        + f"\nThe total is {total:.0f} minutes of one core, from {dates[0]} to {dates[-1]}. The mean"
+        + f"\nThe total is {total:.0f} minutes of one core, {_period(dates)}. The mean"
         f" load of the machine was {mean(row['load_before'] for row in every):.1f}. Commits: {commits}.\n"
     )
+
+
+def _period(dates: Sequence[str]) -> str:
+    """The days of the sorted dates, in words."""
+    return f"on {dates[0]}" if dates[0] == dates[-1] else f"from {dates[0]} to {dates[-1]}"
 
 
 def _mean(values: Iterable[float]) -> str:

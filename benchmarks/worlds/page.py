@@ -41,13 +41,20 @@ STEPS = {
 
 _INTRODUCTION = """# Worlds
 
-A world is a random draw of corpora, supply, learning rate, horizon, base model and objectives
-(`benchmarks/quality/worlds.yaml`). U is the mean gain of a general and a target objective over the base
-model, in standard deviations that counts predict over random mixtures, on items that no controller saw.
-`counts-plan` is the constant mixture that counts predict to be best. `plan` uses what other worlds taught
-as well, and `effect` is the effect agent, which starts as `plan` and reads the scores of each step.
-`fresh-0` and `fresh-1` are random mixtures. `checked-plan` is `counts-plan` at the pull that six check runs
-chose, or natural mixing. `probed-plan` also uses probes of every domain.
+A world is a random draw of corpora, amount of text, learning rate, number of steps, base model and objectives
+(`benchmarks/quality/worlds.yaml`). Each world has one general and one target objective. U is the mean of
+their gains over the base model. Each gain is divided by a standard deviation: the predicted spread of this
+gain over random mixtures, by counts of word pairs. The tables use items whose scores no controller read.
+
+- `counts-plan` is the constant mixture that counts predict to be best.
+- `plan` also uses gradients, and priors (sizes of effects) from other worlds. In fitting worlds, it uses
+  counts alone.
+- `effect` is the effect agent: it starts as `plan` and reads the scores of each step.
+- `checked-plan` is `counts-plan` after a check by six training runs. They decide how strongly the plan is
+  pulled towards natural mixing, or choose natural mixing itself.
+- `probed-plan` also uses probes (short training runs) of every domain.
+- `fresh-0` and `fresh-1` are random mixtures.
+
 `python -m benchmarks.worlds table` makes this page again.
 """
 
@@ -90,7 +97,12 @@ def page(out: Path, results: Path) -> str:
             parts += [f"## {kind.capitalize()} worlds", *_kind(kind, chosen, out)]
     found = promises(out, results)
     if found:
-        parts += ["## Promised and got", _promise_table(found), *_slopes(found), f"![]({FIGURE})"]
+        parts += [
+            "## Predicted and measured gain over natural mixing",
+            _promise_table(found),
+            *_slopes(found),
+            f"![]({FIGURE})",
+        ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -151,19 +163,19 @@ def _verdict(out: Path, rows: Sequence[WorldRow]) -> list[str]:
         return []
     protocol = load_settings(WorldsProtocol, file)
     won, of = ahead(rows, protocol.agent, NATURAL)
-    words = "holds" if won >= protocol.least_ahead else "does not hold"
+    words = "is right" if won >= protocol.least_ahead else "is wrong"
     if of < len(protocol.settings):
         words = f"is open: {len(protocol.settings) - of} worlds are missing"
     promised = f"{protocol.least_ahead} of {len(protocol.settings)} worlds"
     return [
-        f"The protocol names `{protocol.agent}` and promises that it is ahead of natural mixing in at least"
-        f" {promised}. It is ahead in {won} of {of}, so the promise {words}."
+        f"The protocol predicts that `{protocol.agent}` is ahead of natural mixing in at least {promised}."
+        f" It is ahead in {won} of {of}, so the prediction {words}."
     ]
 
 
 def _promise_table(found: Sequence[Promise]) -> str:
     lines = [f"| {p.world} | {p.plan} | {p.promised:+.3f} | {p.got:+.3f} |" for p in found]
-    return "\n".join(["| world | plan | promised, U | got, U |", "|---|---|---|---|", *lines])
+    return "\n".join(["| world | plan | predicted, U | measured, U |", "|---|---|---|---|", *lines])
 
 
 def _slopes(found: Sequence[Promise]) -> list[str]:
@@ -175,7 +187,7 @@ def _slopes(found: Sequence[Promise]) -> list[str]:
         promised_W, got_W = np.array([(p.promised, p.got) for p in own]).T
         slope = float(promised_W @ got_W / (promised_W @ promised_W))
         sentences.append(
-            f"Of each unit of U that `{plan}` promised in {len(own)} {kind} worlds, {slope:.2f} came"
-            " (least squares through 0)."
+            f"In {len(own)} {kind} worlds, the measured gain of `{plan}` over natural mixing is"
+            f" {slope:.2f} times the predicted gain (least squares through 0)."
         )
     return sentences

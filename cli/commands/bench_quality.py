@@ -91,8 +91,8 @@ def quality() -> Workflow:
     Settings with 'protocol: 3' have other stages. Stage 'yardstick' decides which objectives (goals) count.
     Stage 'effects' compares the predictions of 'dmix mix probe' (by counts and gradients) with runs of new
     mixtures. Stage 'probes' trains short runs and adds their predictions to this comparison. Stage 'rivals'
-    makes the runs that other methods learn from, and 'online' tries methods that steer during the run. Their
-    'confirmation' needs a committed protocol-3.yaml.
+    makes the runs that other methods learn from, and 'online' tests methods that change mixtures during a
+    run. Their 'confirmation' needs a committed protocol-3.yaml.
 
     A world is a random choice of domains and objectives. Settings with worlds have the stage
     'worlds'. Four of them also have 'rungs', which tests plans with check runs and plans with probes.

@@ -69,9 +69,10 @@ from dmix.mixing.effects.settings import PlanRules
 @click.option(
     "--check",
     is_flag=True,
-    help="Test plans with six runs of --samples samples on --model. Four runs use plans with different "
-    "values of --pull; two runs use natural mixing. If the best plan gains at least two standard "
-    "errors over natural mixing, dmix writes this plan. Otherwise, dmix writes natural mixing.",
+    help="Check plans by training: six runs of --model, with --samples samples each. Four runs use plans "
+    "with different values of --pull; two runs use natural mixing. If the best plan gains at "
+    "least two standard errors over natural mixing, dmix writes this plan. Otherwise, dmix writes "
+    "natural mixing.",
 )
 @click.option(
     "--second-round",

@@ -68,8 +68,8 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @click.option(
     "--samples",
     type=Count(min=1),
-    help="Number of samples of the planned run, as in 'dmix mix plan'. A probe draws a quarter of this "
-    "number. Default: all samples of the dataset.",
+    help="Number of samples of the planned run, as in 'dmix mix plan'. With --estimator probe, each "
+    "short run draws a quarter of this number. Default: all samples of the dataset.",
 )
 @click.option(
     "--max-hours",
@@ -92,7 +92,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
     help="File with the scores of your own trainer (.csv, .jsonl or .parquet). Its columns are probe, "
     "objective and score. Keep the file in the folder of --export, beside probes.json.",
 )
-@click.option("--name", help="Name of the effects. Default: dmix makes a name from the inputs.")
+@click.option("--name", help="Name for the stored effects. Default: a name made from the inputs.")
 @click.option(
     "--master",
     envvar="DMIX_MASTER",

@@ -75,21 +75,20 @@ class SampleSettings:
     samples_per_step: int | str = setting(
         "auto",
         help="Number of samples per step (R) for the proxies, the small models that train under the "
-        "trajectories. 'auto': dmix computes the number by the rule of --run-samples-per-step auto.",
+        "trajectories. 'auto': the number that --run-samples-per-step auto gives.",
     )
     run_samples_per_step: int | str = setting(
         "auto",
-        help="Number of samples per step (R) in the guided run: the run in which an agent will choose "
-        "the mixtures. A path (trajectory) ends when such a run has used up the target text. 'auto': "
-        "dmix takes the smallest multiple of --batch-size with which a run under natural mixing draws "
-        "all target samples in --steps steps. Natural mixing gives every domain a share in proportion "
-        "to its size.",
+        help="Number of samples per step (R) of the later run in which an agent will choose the mixtures. "
+        "dmix ends each trajectory at the step at which such a run has used up the target text. 'auto': "
+        "the smallest multiple of --batch-size with which a run under natural mixing draws all target "
+        "samples in --steps steps. Natural mixing gives every domain a share in proportion to its size.",
     )
     max_passes: int = setting(
         1,
-        help="Maximum number of passes through each domain in the guided run (see "
-        "--run-samples-per-step). With 1, as in the paper, a path ends when such a run has used up the "
-        "target text. With more, a path has all M steps; use this for runs with --exhaustion repeat.",
+        help="Maximum number of passes through each domain in the run of --run-samples-per-step. With 1, as "
+        "in the paper, a trajectory ends when such a run has used up the target text. With more, a "
+        "trajectory has all M steps; use this for runs with --exhaustion repeat.",
     )
     batch_size: int = setting(
         32,

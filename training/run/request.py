@@ -67,10 +67,11 @@ class RunRequest:
     )
     guard: str = setting(
         "auto",
-        help="Limits on the mixtures, as SET or SET:QUANTILE: dmix keeps mixtures within the range of "
-        "this set of trajectories (series of mixtures). 'auto': dmix uses the set from which the "
-        "agent learned. If the warehouse does not have that set for the same domains, there are no "
-        "limits. 'off': no limits.",
+        help="Limits on the mixtures, from a set of trajectories (series of mixtures). Give SET or "
+        "SET:QUANTILE. dmix limits each domain's share, and the change from step to step. A share "
+        "QUANTILE of the set's own steps is within each limit (default: 0.99). 'auto': dmix uses the set "
+        "from which the agent learned. If the warehouse does not have that set for the same domains, "
+        "there are no limits. 'off': no limits.",
     )
     shadow: str | None = setting(
         None,

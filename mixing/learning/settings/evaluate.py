@@ -18,7 +18,9 @@ class EvaluateSettings:
     fqe_steps: int = setting(1500, help="Number of updates in fitted Q evaluation.")
     simulator_steps: int = setting(1500, help="Number of gradient steps per learned simulator.")
     batch_episodes: int = setting(
-        32, help="Number of episodes per gradient step. An episode is the run of one trajectory."
+        32,
+        help="Batch size for fitting the estimators, in episodes. An episode is the training run of one "
+        "trajectory of the set.",
     )
     learning_rate: float = setting(1e-3, help="Adam learning rate of fitted Q evaluation.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")

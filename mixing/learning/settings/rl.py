@@ -59,7 +59,9 @@ class RlSettings:
         "--set. dmix makes these steps before the --steps updates.",
     )
     batch_episodes: int = setting(
-        64, help="Number of episodes per gradient step. An episode is the run of one trajectory."
+        64,
+        help="Batch size of a gradient step, in episodes. An episode is the training run of one trajectory "
+        "of the set.",
     )
     actor_learning_rate: float = setting(3e-4, help="Adam learning rate of the actor.")
     critic_learning_rate: float = setting(1e-3, help="Adam learning rate of the critics.")
