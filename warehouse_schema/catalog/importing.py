@@ -118,6 +118,17 @@ def schema_of(connection: duckdb.DuckDBPyConnection, table: str) -> "pa.Schema":
     return connection.sql(f"from {table} limit 0").to_arrow_table().schema
 
 
+class _Schemas(dict[str, "pa.Schema"]):
+    """Schemas of stored tables by name; the catalog is asked for those that are needed."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def __missing__(self, table: str) -> "pa.Schema":
+        self[table] = found = schema_of(self._connection, f"store.{table}")
+        return found
+
+
 def arrow_rows(rows: Rows, schemas: Mapping[str, "pa.Schema"]) -> dict[str, "pa.Table"]:
     """`rows` as Arrow tables.
 
@@ -141,8 +152,7 @@ def _delete(connection: duckdb.DuckDBPyConnection, units: Iterable[Unit]) -> Non
 
 
 def _insert_all(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, units: Iterable[Unit]) -> None:
-    names = {table for tables in TABLES.values() for table in tables} | {"units"}
-    schemas = {table: schema_of(connection, f"store.{table}") for table in names}
+    schemas = _Schemas(connection)
     waiting: dict[str, list[pa.Table]] = defaultdict(list)
     gathered = 0
     for table, rows in _arrow_tables(warehouse, units, schemas):

@@ -174,10 +174,8 @@ def _row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     names = connection.execute(
         "select table_name from duckdb_tables() where schema_name = 'store'"
     ).fetchall()
-    counts = {}
-    for (name,) in names:
-        [(counts[name],)] = connection.execute(f"select count(*) from store.{quoted_name(name)}").fetchall()
-    return counts
+    counts = " union all ".join(f"select ?, count(*) from store.{quoted_name(name)}" for (name,) in names)
+    return dict(connection.execute(counts, [name for (name,) in names]).fetchall())
 
 
 def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:

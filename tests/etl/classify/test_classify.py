@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -419,29 +420,18 @@ import sys
 from dmix.cli.main import main
 main(sys.argv[1:])
 """
+IN_PIECES = dataclasses.replace(OPEN, piece_bytes=4_000)
 
 
-@pytest.mark.cluster
-@pytest.mark.parametrize("ending", ["", ".gz"])
-def test_killed_job_goes_on_in_the_middle_of_one_large_file(workers, tmp_path, ending):
-    folder = write_jsonl(tmp_path / "raw" / f"large.jsonl{ending}", documents(0, 4000)).parent
-    settings = dataclasses.replace(OPEN, piece_bytes=4_000)
-    warehouse = Warehouse.at(tmp_path / "killed")
+def killed_on_spark(warehouse, folder):
+    """The command on Spark gets SIGKILL when the first part is done."""
     options = (
         "--classifier column:topic --taxonomy from-data --part-bytes 2000 --piece-bytes 4000 --name c"
         " --master local[2,3]"
     )
-    command = [
-        "etl",
-        "classify",
-        "--source",
-        str(folder),
-        *options.split(),
-        "--warehouse",
-        str(warehouse.root),
-    ]
+    command = ["etl", "classify", "--source", str(folder), "--warehouse", str(warehouse.root)]
     with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *command],
+        [sys.executable, "-c", COMMAND, *command, *options.split()],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -450,16 +440,40 @@ def test_killed_job_goes_on_in_the_middle_of_one_large_file(workers, tmp_path, e
         deadline = time.monotonic() + 120
         while not (done.is_dir() and any(done.glob("*.json"))):
             assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.005)
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
-    finished = len(list(done.glob("*.json")))
+
+
+def killed_in_one_process(warehouse, folder):
+    """The job without Spark gets SIGKILL in its sixth part."""
+
+    def die_in_the_sixth(plan, job):
+        done = list((warehouse.labels("c-source") / ".staging" / "done").glob("*.json"))
+        if len(done) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return label_part(plan, job)
+
+    arguments, options = (None, warehouse, folder), {"work": die_in_the_sixth, "settings": IN_PIECES}
+    job = multiprocessing.get_context("fork").Process(target=classify_with, args=arguments, kwargs=options)
+    job.start()
+    job.join(120)
+    assert job.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("ending", "killed"), [("", killed_on_spark), (".gz", killed_in_one_process)])
+def test_killed_job_goes_on_in_the_middle_of_one_large_file(workers, tmp_path, ending, killed):
+    folder = write_jsonl(tmp_path / "raw" / f"large.jsonl{ending}", documents(0, 4000)).parent
+    warehouse = Warehouse.at(tmp_path / "killed")
+    killed(warehouse, folder)
+    finished = len(list((warehouse.labels("c-source") / ".staging" / "done").glob("*.json")))
     assert corpus_versions(warehouse, "c-source") == []
-    (outcome,) = classify_with(workers, warehouse, folder, settings=settings)
+    (outcome,) = classify_with(workers, warehouse, folder, settings=IN_PIECES)
     assert 0 < finished <= len(outcome.plan.kept)
     assert outcome.plan.to_do
     assert len(outcome.version.parts) == outcome.version.parts[0].piece.count > 30
     assert outcome.version.documents == 4000
-    assert digests(warehouse) == unbroken(workers, tmp_path, folder, settings)
+    assert digests(warehouse) == unbroken(workers, tmp_path, folder, IN_PIECES)
 
 
 def test_real_corpora_are_counted_in_full(workers, warehouse, test_data):

@@ -16,14 +16,19 @@ from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.files.layout import Warehouse
 
 
+@pytest.fixture(scope="module")
+def synced(published, tmp_path_factory):
+    """A copy of `published` with a catalog."""
+    folder = tmp_path_factory.mktemp("synced") / "w"
+    sync(Warehouse.at(shutil.copytree(published[0].root, folder)))
+    return folder
+
+
 @pytest.fixture
-def copy(published, tmp_path):
+def copy(published, synced, tmp_path):
     """(warehouse, corpora, manifest): a copy of `published` that a test may damage, with a catalog."""
-    original, corpora, manifest = published
-    warehouse = Warehouse.at(tmp_path / "copy")
-    shutil.copytree(original.root, warehouse.root)
-    sync(warehouse)
-    return warehouse, corpora, manifest
+    _, corpora, manifest = published
+    return Warehouse.at(shutil.copytree(synced, tmp_path / "copy")), corpora, manifest
 
 
 def problems(warehouse, *, dataset=None):
