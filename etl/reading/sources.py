@@ -75,6 +75,10 @@ class FoundFiles:
     skipped: Mapping[str, int]
 
 
+_MOST_KINDS = 5
+"""Kinds of files that a message lists."""
+
+
 def conversion(skipped: Mapping[str, int]) -> str:
     """How to convert files that were left out, as an addition to a line; empty if dmix knows no way."""
     tables = {".csv": "", ".tsv": ", sep='\\t'"}
@@ -217,9 +221,7 @@ def _remote(
     if not total:
         raise NotFoundError(f"input {given} does not exist or is empty; check the bucket and the folder")
     if not count:
-        raise InputError(
-            f"{given} contains no file that dmix reads, only {num_text(total, 'other file')}; {KNOWN}"
-        )
+        raise _nothing_to_read(str(given), skipped)
 
 
 def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> Iterator[tuple[str, PurePath]]:
@@ -312,8 +314,15 @@ def _files_below(
             count += 1
             yield str(file), root
     if not count:
-        seen = f", only {num_text(sum(skipped.values()), 'other file')}" if skipped else ""
-        raise InputError(f"{given} contains no file that dmix reads{seen}; {KNOWN}")
+        raise _nothing_to_read(given, skipped)
+
+
+def _nothing_to_read(given: str, skipped: Counter[str]) -> InputError:
+    """The error for a folder without a file that dmix reads, with the kinds of files that it has."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in skipped.most_common(_MOST_KINDS))
+    other = num_text(sum(skipped.values()), "other file")
+    seen = f", only {other} ({kinds}{', …' * (len(skipped) > _MOST_KINDS)})" if skipped else ""
+    return InputError(f"{given} contains no file that dmix reads{seen}; {KNOWN}{conversion(skipped)}")
 
 
 def _is_wanted(path: Path) -> bool:

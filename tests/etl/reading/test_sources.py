@@ -97,7 +97,12 @@ def test_missing_path_is_not_found(tmp_path, pattern):
 
 def test_folder_without_known_files_names_the_known_endings(tmp_path):
     (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(InputError, match=r"no file that dmix reads, only 1 other file; .*\.parquet"):
+    (tmp_path / "b.doc").write_text("x")
+    with pytest.raises(InputError, match=r"only 2 other files \(1 \.csv, 1 \.doc\); .*FILE\.csv"):
+        find_files([str(tmp_path)])
+    for number in range(6):
+        (tmp_path / f"c.{number}").write_text("x")
+    with pytest.raises(InputError, match=r"only 8 other files \(.*, …\); known endings: .*\.parquet"):
         find_files([str(tmp_path)])
 
 
