@@ -231,3 +231,9 @@ def _add_changes(
         title="Change of score in nats per token. If a target score rises, the model learned. If a general "
         "score falls, it forgot",
     )
+    single = [row[0] for row in rows if row[5] is None]
+    if single:
+        result.line(
+            f"{', '.join(single)}: one item has no standard error, so the change counts as noise; give more "
+            "items"
+        )

@@ -213,6 +213,8 @@ def _result(
             f"dmix scores {sizes.limit} of the items of each objective, before the first step and after each "
             "step (limit in environment.yaml); scoring all of them would take too much of the run's time"
         )
+    if few := _few_items(found.fields):
+        result.line(few)
     if sizes.minutes is not None and sizes.minutes > 1.1 * 60 * hours:
         result.line(
             f"warning: a run takes longer than --hours {hours:g}, and dmix found no smaller run. Give more "
@@ -225,6 +227,23 @@ def _result(
         else f"next: read {found.folder / 'run.sh'}, then start it"
     )
     return result
+
+
+def _few_items(fields: Mapping[str, FieldText]) -> str:
+    """A warning of items that are too few to judge a run; empty if there are enough."""
+    from dmix.etl.reading.holdout import FEWEST_ITEMS
+
+    few = [
+        f"{num_text(text.judging, 'judging item')} of the {field}"
+        for field, text in fields.items()
+        if text.judging < FEWEST_ITEMS
+    ]
+    if not few:
+        return ""
+    return (
+        f"warning: {' and '.join(few)} show only large changes. Give more text, so that dmix can hold out "
+        f"{FEWEST_ITEMS} or more per field"
+    )
 
 
 def _held_out_from(text: FieldText) -> str:

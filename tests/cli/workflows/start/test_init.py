@@ -97,6 +97,16 @@ def test_few_long_documents_are_copied_without_their_ends(tmp_path):
     assert (tmp_path / "out/data/target/documents.jsonl").is_file()
 
 
+@pytest.mark.parametrize(("documents", "warned"), [(10, True), (4_000, False)])
+def test_items_that_are_too_few_to_judge_a_run_are_warned_of(tmp_path, capsys, documents, warned):
+    for field in ("source", "target"):
+        write_field(tmp_path / "text" / field, documents=documents, words=400)
+    assert run(["init", "--data", str(tmp_path / "text"), str(tmp_path / "out")]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "show only large changes" in line]
+    assert len(lines) == warned
+    assert all("of the source" in line and "of the target" in line for line in lines)
+
+
 def test_dry_run_writes_nothing(text, tmp_path):
     result = prepared(text, tmp_path / "out", dry_run=True)
     assert "run.sh" in result.files
