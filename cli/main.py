@@ -255,8 +255,8 @@ _LEFT = {
     "agent": "no agent was written; the command starts again from the beginning",
     "agent rl": "the last saved state of the training is kept",
     "init": "the files written so far are kept",
-    "train": "a run with --run resumes from its last checkpoint. If it has none yet, nothing was saved and "
-    "it starts again. Without --run, a new run starts",
+    "train": "without --run NAME, the command starts a new run",
+    "train --run": "the run resumes from its last checkpoint. If it has none yet, it starts again",
     "train plan": "nothing was changed",
     "train base": "the last checkpoint is kept",
     "mix plan": "nothing was written",
@@ -267,7 +267,11 @@ def after_interrupt(arguments: list[str]) -> str:
     """What an interrupted command leaves, and the command that resumes it, quoted for a shell."""
     asked = [argument for argument in arguments if argument != "--debug"]
     words = list(itertools.takewhile(lambda argument: not argument.startswith("-"), asked))
-    known = [" ".join(words[:size]) for size in (2, 1)]
+    named = any(argument.partition("=")[0] in ("--run", "--resume") for argument in asked)
+    known = [
+        *(["train --run"] if words == ["train"] and named else []),
+        *(" ".join(words[:size]) for size in (2, 1)),
+    ]
     left = next((_LEFT[name] for name in known if name in _LEFT), "finished parts are kept")
     return f"{left}. To run the command again: {shlex.join(['dmix', *asked])}"
 

@@ -320,7 +320,10 @@ def test_a_slip_gets_a_suggestion(typed, said, capsys):
             ["train", "base", "--name", "b"],
             "the last checkpoint is kept. To run the command again: dmix train base --name b",
         ),
-        (["--debug", "train", "--model", "base"], "a run with --run resumes"),
+        (["--debug", "train", "--model", "base"], "without --run NAME, the command starts a new run"),
+        (["train", "--run", "a"], "the run resumes from its last checkpoint"),
+        (["train", "--model=m", "--run=a"], "the run resumes from its last checkpoint"),
+        ([], "finished parts are kept"),
     ],
 )
 def test_after_ctrl_c_the_words_fit_the_command_and_can_be_pasted(arguments, left):
