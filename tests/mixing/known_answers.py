@@ -68,16 +68,6 @@ QUICK: dict[str, Any] = {
     "simulators": 3,
 }
 
-# What comes as close in a third of the time, from one seed.
-QUICKEST: dict[str, Any] = {
-    **QUICK,
-    "batch_episodes": 32,
-    "returns_steps": 200,
-    "layers": 1,
-    "simulators": 1,
-    "simulator_steps": 500,
-}
-
 
 def problem_a() -> Simulator:
     """Columns 1 and 4 of the reference problem alone, six steps."""
