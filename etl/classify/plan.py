@@ -210,11 +210,16 @@ def _last_version(warehouse: Warehouse, request: CorpusRequest) -> CorpusVersion
 
 def _check_same_settings(last: CorpusVersion, fingerprint: functools.partial, classifier: Classifier) -> None:
     if any(part.fingerprint != fingerprint(part.inputs, part.piece) for part in last.parts):
+        differs = (
+            "--text-column, --template, --id-column, --taxonomy, --max-document-bytes or the version of the "
+            "classifier"
+            if last.classifier == classifier.name
+            else f"classifier {last.classifier!r} (now {classifier.name!r})"
+        )
         raise InputError(
-            f"corpus {last.corpus!r} has other settings than this command: classifier "
-            f"{last.classifier!r} (now {classifier.name!r}), text column, template, id column or limits. "
-            "To add files, use the same settings. Otherwise, leave --add out and give all inputs, or "
-            "choose another --name"
+            f"corpus {last.corpus!r} has other settings than this command: {differs}. To add files, repeat "
+            "the flags of the command that made the corpus. Otherwise, leave --add out and give all inputs, "
+            "or choose another --name"
         )
 
 

@@ -254,6 +254,11 @@ def test_adding_with_other_settings_is_refused(classify, raw):
     other = ClassifySettings(classifier="column:text", taxonomy="from-data")
     with pytest.raises(InputError, match=r"'c-source' has other settings .*'column:topic'.*leave --add out"):
         classify(raw, settings=other, add=True)
+    column = ClassifySettings(classifier="column:topic", taxonomy="from-data", text_column=("body",))
+    with pytest.raises(
+        InputError, match=r"'c-source' has other settings .*: --text-column.*repeat the flags"
+    ):
+        classify(raw, settings=column, add=True)
 
 
 def test_other_settings_classify_again(classify, warehouse, raw):
