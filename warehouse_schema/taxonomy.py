@@ -225,7 +225,8 @@ def taxonomy_from_file(path: str | Path) -> Taxonomy:
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"taxonomy file {path} does not exist; give a file with one label per line")
-    lines = (line.strip() for line in read_text(path).splitlines())
+    # a line separator of Unicode or another control character may be part of a label, as it is in a column
+    lines = (line.strip() for line in re.split("\r\n|\r|\n", read_text(path)))
     return Taxonomy(path.stem, tuple(line for line in lines if line and not line.startswith("#")))
 
 

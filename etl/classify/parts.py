@@ -27,6 +27,8 @@ from dmix.warehouse_schema.files.storage import Place, size_of
 
 FORMAT = 2
 """Part of every fingerprint; one more for every change of the bytes that come out of a part."""
+PARQUET_FORMAT = 3
+"""The same for a part with a Parquet file. 3: ids of text columns are that text, as in JSON Lines."""
 
 
 Identity = tuple[str, str, str, str]
@@ -77,7 +79,8 @@ class CorpusFolders:
 def part_fingerprint(inputs: Sequence[InputFile], piece: Piece | None = None, *, settings_digest: str) -> str:
     """Hash of the inputs and settings of a part, without the folders of the inputs."""
     content = [[s.name, s.size_bytes, s.sha256, s.format, s.compression] for s in inputs]
-    whole = [FORMAT, settings_digest, content]
+    parquet = any(source.format == "parquet" for source in inputs)
+    whole = [PARQUET_FORMAT if parquet else FORMAT, settings_digest, content]
     return digest_of([*whole, piece.start, piece.stop, piece.first] if piece else whole)
 
 

@@ -143,10 +143,15 @@ def document_or_reject(
 ) -> Document | Reject:
     """The document with this text, or why there is none; `stored` is what a reject shows of it."""
     if isinstance(text, str) and text and not text.isspace():
-        if columns.id is None or isinstance(id_of_number(id_value), str | None):
+        read = ((columns.id, id_value), *zip(columns.others, values, strict=True))
+        wrong = [name for name, value in read if name is not None and not encodes(value)]
+        if wrong:
+            reason, detail = "invalid_utf8", f"column {wrong[0]!r} is no UTF-8"
+        elif columns.id is None or isinstance(id_of_number(id_value), str | None):
             own_id = document_id(id_value, path, position)
             return Document(own_id, text, utf8_size(text), path, position, values)
-        reason, detail = "id_not_text", f"column {columns.id!r} contains {kind_of(id_value)}"
+        else:
+            reason, detail = "id_not_text", f"column {columns.id!r} contains {kind_of(id_value)}"
     elif isinstance(text, Refusal):
         reason, detail = text
     elif text is None:

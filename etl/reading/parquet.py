@@ -168,16 +168,36 @@ def refuse_id_type(kind: pa.DataType, *, column: str, path: str) -> None:
         )
 
 
-def id_of_value(value: object) -> object:
+def id_of_value(value: object, *, as_text: bool = False) -> object:
     """The id from a value of a Parquet column: exact text, None for none, or the value itself.
 
     What is neither text nor number nor bytes comes back as it is, and is no id.
+
+    Args:
+        value: As `batches` gives it.
+        as_text: True for a column of text: its bytes are that text, with any control characters, as they are
+            in JSON Lines. Bytes that are no UTF-8 become halves of surrogate pairs.
     """
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, bytes):
-        return id_of_bytes(value)
+        return value.decode("utf-8", "surrogateescape") if as_text else id_of_bytes(value)
     return id_of_number(value)
+
+
+def is_text_column(file: pq.ParquetFile, name: str) -> bool:
+    """True if the file declares a column, which it has once, as text.
+
+    Raises:
+        BrokenInputError: If the schema cannot be read.
+    """
+    with damage():
+        kind = file.schema_arrow.field(name).type
+    return _is_text(kind.value_type if isinstance(kind, pa.DictionaryType) else kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _rows_by_pages(file: pq.ParquetFile, handle: BinaryIO, *, columns: Sequence[str], group: int) -> int:
@@ -254,7 +274,7 @@ def _values(column: pa.Array, *, as_text: bool = False) -> list[object]:
         known = _values(column.dictionary, as_text=as_text)
         return [None if index is None else known[index] for index in column.indices.to_pylist()]
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if _is_text(kind):
         column = column.cast(pa.large_binary())
     elif pa.types.is_fixed_size_binary(kind) and not as_text:
         return [None if value is None else value.hex() for value in column.to_pylist()]

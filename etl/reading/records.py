@@ -26,7 +26,15 @@ from dmix.etl.reading.documents import (
     too_long,
 )
 from dmix.etl.reading.exact_ids import digits_of
-from dmix.etl.reading.parquet import batches, damage, id_of_value, open_parquet, row_count, top_level_names
+from dmix.etl.reading.parquet import (
+    batches,
+    damage,
+    id_of_value,
+    is_text_column,
+    open_parquet,
+    row_count,
+    top_level_names,
+)
 from dmix.etl.reading.pieces import line_blocks, stored_range
 from dmix.etl.spark.tasks import Meter
 from dmix.etl.templates.conversations import Refusal, Unreadable, kind_of, what_it_has
@@ -260,6 +268,7 @@ def _from_parquet(
                 raise BrokenInputError(
                     "ambiguous_columns", f"the file has {names[twice[0]]} columns {twice[0]!r}"
                 )
+            ids_are_text = names[columns.id_or_default] == 1 and is_text_column(file, columns.id_or_default)
             wanted = dict.fromkeys((*columns.texts, columns.id_or_default, *columns.others))
             groups = range(file.num_row_groups)
             for rows, stored in batches(
@@ -280,7 +289,7 @@ def _from_parquet(
                         path=source.name,
                         position=position,
                         columns=columns,
-                        id_value=id_of_value(ids[row]),
+                        id_value=id_of_value(ids[row], as_text=ids_are_text),
                         values=tuple([column[row] for column in others]),
                         max_bytes=max_bytes,
                     )
@@ -343,4 +352,6 @@ def _from_value(
 
 
 def _texts(values: Sequence[object]) -> Sequence[object]:
-    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    return [
+        value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in values
+    ]

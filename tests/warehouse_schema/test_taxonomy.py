@@ -109,3 +109,8 @@ def test_a_label_that_comes_twice_is_refused(tmp_path, label):
     (tmp_path / "labels.txt").write_text(f"{label}\nOther\n{label}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"same folder name: .*rename"):
         load_taxonomy(str(tmp_path / "labels.txt"))
+
+
+def test_only_line_feeds_and_carriage_returns_part_the_labels_of_a_file(tmp_path):
+    (tmp_path / "t.txt").write_bytes("a\u2028b\r\nc\x1ed\ne\rf\x85g".encode())
+    assert taxonomy_from_file(tmp_path / "t.txt").labels == ("a\u2028b", "c\x1ed", "e", "f\x85g")

@@ -298,3 +298,39 @@ def test_advice_for_json_over_several_lines_can_be_copied(tmp_path, name, conten
 def test_lines_that_look_alike_are_no_such_document(read_bytes):
     content = b'{"text": "cut\n{"text": "fine"}\n'
     assert summary(read_bytes("a.json", content)) == [(1, "<malformed_json>"), (2, "fine")]
+
+
+ODD = ["a\0b", "a\x1fb", "a\u2028b", "a\rb", "a\r\nb", "\ta", "a\x85", "\x7f", "\ufeffa", " a ", "\u202ea"]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+@pytest.mark.parametrize("id", ["id", None])
+def test_ids_and_labels_with_control_characters_are_the_same_in_both_formats(tmp_path, kind, id):
+    columns = Columns(text="text", id=id, others=("label",))
+    (tmp_path / "a.jsonl").write_bytes(jsonl(*({"text": "t", "id": odd, "label": odd} for odd in ODD)))
+    odd = pa.array(ODD).cast(kind) if not isinstance(kind, pa.DictionaryType) else pa.array(ODD, kind)
+    pq.write_table(pa.table({"text": ["t"] * len(ODD), "id": odd, "label": odd}), tmp_path / "a.parquet")
+    by_lines, by_rows = (read(tmp_path / name, columns=columns) for name in ("a.jsonl", "a.parquet"))
+    assert [(d.id, d.values) for d in by_rows] == [(text, (text,)) for text in ODD]
+    assert [(d.id, d.values) for d in by_lines] == [(d.id, d.values) for d in by_rows]
+
+
+@pytest.mark.parametrize("wrong", ["id", "label"])
+def test_text_that_is_no_utf8_in_a_column_that_is_read_is_a_reject_in_both_formats(tmp_path, wrong):
+    columns = Columns(text="text", id="id", others=("label",))
+    (tmp_path / "a.jsonl").write_bytes(
+        b'{"text": "t", "id": "x", "label": "y"}\n'.replace(b'"x"' if wrong == "id" else b'"y"', b'"\xff"')
+    )
+    raw = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    table = pa.table({"text": ["t"], "id": ["x"], "label": ["y"], wrong: raw})
+    pq.write_table(table, tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.parquet"):
+        assert summary(read(tmp_path / name, columns=columns)) == [(1, "<invalid_utf8>")]
+    [unread] = read(tmp_path / "a.parquet")
+    assert unread.text == "t"
+
+
+def test_bytes_that_are_no_text_are_hexadecimal_digits_as_an_id(tmp_path):
+    pq.write_table(pa.table({"text": ["t"], "id": pa.array([b"a\0b"], pa.binary())}), tmp_path / "a.parquet")
+    [found] = read(tmp_path / "a.parquet", columns=Columns(text="text", id="id", others=()))
+    assert found.id == "610062"
