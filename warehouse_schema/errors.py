@@ -7,7 +7,8 @@
     ├── VerificationError          exit 4   bytes or counts that do not agree
     ├── CatalogError               exit 1   the catalog cannot be opened, migrated or read
     ├── MissingDependencyError     exit 1   Java, a package or a tool that is not installed
-    ├── StorageError               exit 1   no space left, no permission, a folder that vanished
+    ├── StorageError               exit 1   no space left, a folder that vanished
+    │   └── NotWritableError       exit 2   no permission, a read-only file system, a path that cannot be
     ├── ClusterError               exit 1   Spark that cannot be reached, or whose workers died
     ├── TrainingError              exit 1   a loss that is not finite, a farm task that failed
     └── InterruptedRunError        exit 130 a run that was asked to stop and can be resumed
@@ -62,7 +63,13 @@ class MissingDependencyError(DmixError):
 
 
 class StorageError(DmixError):
-    """The file system refused: full disk, missing permission, vanished folder."""
+    """The file system failed: full disk, vanished folder."""
+
+
+class NotWritableError(StorageError):
+    """The user's choice of a place cannot be written; the same command fails until this changes."""
+
+    exit_code = 2
 
 
 class ClusterError(DmixError):

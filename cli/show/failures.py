@@ -96,7 +96,8 @@ def explained(error: BaseException, *, command: str) -> Failure:
                 with storage_errors("a file"):
                     raise OSError(cause.number, cause.said)
             except StorageError as stored:
-                return Failure(f"{stored.message} ({cause.place})" if cause.place else stored.message)
+                said = f"{stored.message} ({cause.place})" if cause.place else stored.message
+                return Failure(said, stored.exit_code)
             except OSError:
                 pass
     for cause in causes:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmix.warehouse_schema.errors import InputError, NotFoundError, StorageError
+from dmix.warehouse_schema.errors import InputError, NotFoundError, NotWritableError, StorageError
 from dmix.warehouse_schema.files.names import from_home, refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
 from dmix.warehouse_schema.taxonomy import slug
@@ -277,22 +277,30 @@ class Warehouse:
 
 @contextmanager
 def storage_errors(what: str) -> Iterator[None]:
-    """Turns full disks and refused writes into a `StorageError` that names the remedy."""
+    """Turns full disks and refused writes into a `StorageError` that names the remedy.
+
+    One that asking again does not change (no permission, a read-only file system) is a `NotWritableError`.
+    """
     try:
         yield
     except OSError as error:
+        kind: type[StorageError] = NotWritableError
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            kind = StorageError
             remedy = "free some space or choose another folder, then run the same command again"
         elif error.errno == errno.EFBIG:
+            kind = StorageError
             remedy = "raise the limit on file sizes (ulimit -f), then run the same command again"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        elif error.errno == errno.EROFS:
+            remedy = "give a folder on a file system that can be written, or copy the warehouse to one"
+        elif error.errno in (errno.EACCES, errno.EPERM):
             remedy = "check the permissions of the folder"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP):
             remedy = "choose another folder"
         else:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        raise StorageError(f"cannot write {what}: {error.strerror}{where}; {remedy}") from error
+        raise kind(f"cannot write {what}: {error.strerror}{where}; {remedy}") from error
 
 
 @contextmanager

@@ -56,9 +56,22 @@ def test_a_failed_publish_leaves_the_old_file_and_no_other(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_refused_writes_name_the_permissions():
-    with pytest.raises(StorageError, match="check the permissions"), storage_errors("x"):
-        raise PermissionError(errno.EACCES, "Permission denied", "x")
+@pytest.mark.parametrize(
+    ("number", "exit_code", "remedy"),
+    [
+        (errno.EACCES, 2, "check the permissions"),
+        (errno.EPERM, 2, "check the permissions"),
+        (errno.EROFS, 2, "that can be written"),
+        (errno.ENOTDIR, 2, "another folder"),
+        (errno.ENOSPC, 1, "free some space"),
+        (errno.EDQUOT, 1, "free some space"),
+        (errno.EFBIG, 1, "ulimit -f"),
+    ],
+)
+def test_a_place_that_refuses_is_wrong_input_and_a_full_disk_a_failure(number, exit_code, remedy):
+    with pytest.raises(StorageError, match=remedy) as raised, storage_errors("x"):
+        raise OSError(number, "no", "x")
+    assert raised.value.exit_code == exit_code
 
 
 def test_other_os_errors_pass_through():
