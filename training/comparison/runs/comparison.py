@@ -32,7 +32,7 @@ from dmix.training.comparison.runs.protocol import (
     committed_protocol,
     promised,
 )
-from dmix.training.comparison.runs.stages import batches, planned_runs, run_space
+from dmix.training.comparison.runs.stages import batches, check_stage, planned_runs, run_space
 from dmix.training.comparison.runs.study import Study
 from dmix.training.comparison.runs.trials import finalists
 from dmix.training.comparison.units.queue import missing_units, run_queue
@@ -122,6 +122,8 @@ def run_comparison(
         LockHeldError: If another queue works on this setting.
     """
     study = study_of(loaded, request, progress)
+    for stage in request.stages:
+        check_stage(study, stage)
     protocol = _protocol(loaded, request.stages)
     prepare(study)
     if loaded.settings.protocol != 3:

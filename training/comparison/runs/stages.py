@@ -100,11 +100,7 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
     Raises:
         InputError: If an earlier stage is not done, or a stage that needs a protocol has none.
     """
-    if stage not in planned_runs(study):
-        raise InputError(
-            f"setting {study.loaded.settings.name!r} has other stages: {', '.join(planned_runs(study))} "
-            f"(protocol {study.loaded.settings.protocol}); choose one of these with --stage"
-        )
+    check_stage(study, stage)
     if stage == "yardstick":
         yield yardstick_units(study)
     elif stage == "worlds":
@@ -143,6 +139,16 @@ def batches(study: Study, stage: str, *, protocol: CommittedProtocol | None) -> 
         units = confirmation_units(study, protocol)
         make_agents(study, missing_units(units, study.paths))
         yield units
+
+
+def check_stage(study: Study, stage: str) -> None:
+    """Raises `InputError` if the setting has no such stage."""
+    known = planned_runs(study)
+    if stage not in known:
+        raise InputError(
+            f"setting {study.loaded.settings.name!r} has other stages: {', '.join(known)} "
+            f"(protocol {study.loaded.settings.protocol}); choose one of these with --stage"
+        )
 
 
 def yardstick_units(study: Study) -> list[Unit]:
