@@ -50,9 +50,10 @@ def table(agreed: Counter[str], documents: Counter[str]) -> str:
     lines = [
         "<!-- written by `python -m benchmarks.classifier_agreement`; do not edit -->\n",
         "# Agreement of the embedded classifier with weak labels\n\n",
-        "An origin is the collection that a document comes from. Each origin has a weak label: one label"
-        " for many documents. The column *agreement* is the share of an origin's documents to which the"
-        ' classifier gives the weak label. "Never" in the column *trained on* means that training did not'
+        "An origin is the collection that a document comes from. The labels are weak: one label covers a"
+        " whole origin or one of its sections. The column *agreement* is the share of an origin's documents"
+        ' to which the classifier gives their weak label. "Never" in the column *trained on* means that'
+        " training did not"
         " use the origin.\n\n",
         "| origin | trained on | documents | agreement |\n|---|---|---:|---:|\n",
     ]

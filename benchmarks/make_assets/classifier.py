@@ -243,10 +243,11 @@ def write_report(judged: list[Judged], folder: Path) -> None:
     sections = [
         "<!-- written by `python -m benchmarks.make_assets.classifier`; do not edit -->",
         "# Accuracy of the embedded classifier\n",
-        "An origin is the collection that a document comes from. All documents of an origin have the same"
-        ' label, so the label of a single document can be wrong. A row "X (left out)" tests a model that'
-        " we trained without the origin X. All other rows test the shipped classifier. The column"
-        ' "reference" is the accuracy of a hashed bag of words with a linear layer.\n',
+        "An origin is the collection that a document comes from. The labels in these tables are weak: one"
+        " label covers a whole origin or one of its sections, so it can be wrong for a single document. A"
+        ' row "X (left out)" tests a model that we trained without the origin X. All other rows test the'
+        ' shipped classifier. The column "reference" is the accuracy of a baseline: a linear layer over a'
+        " hashed bag of words.\n",
         "## Accuracy\n",
         figures_table(figures, reference=REFERENCE),
         *(

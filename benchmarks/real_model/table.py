@@ -30,8 +30,9 @@ def table_text(rows: list[Row]) -> str:
     if not rows:
         return "No rows yet: run `make real-model`.\n"
     parts = [
-        "# Figures of a real model\n\nThe study of [a real model](../guide/real-model.md) has two sizes,"
-        " `smallest` (`make real-model`) and `table` (`make real-model-table`). Each heading names one.\n"
+        "# Figures of a real model\n\nThis page has all figures of the study of [a real"
+        " model](../guide/real-model.md), which explains the words. The study has two sizes: `smallest`"
+        " (`make real-model`) and `table` (`make real-model-table`). Each heading names the size.\n"
     ]
     for size in dict.fromkeys(row["size"] for row in rows):
         of_size = {row["stage"]: row for row in rows if row["size"] == size}
@@ -71,7 +72,12 @@ def _scores(rows: dict[str, Row]) -> str:
             )  # fmt: skip
     head = ["target", "controller", "objective", "judging items: start", "middle", "end", "gain",
             "gain on feedback items", "seeds", "tokens", "core minutes", "machine"]  # fmt: skip
-    return _section("Scores, nats per token, mean over seeds ± standard deviation", head, lines)
+    intro = (
+        "Each row shows the scores of one objective before, in the middle and at the end of the runs. *Gain*"
+        " is the end minus the start. No controller read the judging items during a run; the feedback items are"
+        " scored during the run."
+    )
+    return _section("Scores, nats per token, mean over seeds ± standard deviation", intro, head, lines)
 
 
 def _feedback_gain(run: Row, name: str) -> float:
@@ -98,7 +104,12 @@ def _promises(rows: dict[str, Row]) -> str:
                  str(min(len(got), len(base)))]
             )  # fmt: skip
     head = ["target", "estimator", "objective", "predicted", "measured (judging items)", "seeds"]
-    return _section("Predicted and measured gain over natural mixing, nats per token", head, lines)
+    intro = (
+        "Each row shows the gain of a plan over natural mixing on one objective: the gain that the estimator"
+        " predicted, and the gain that the runs reached. `counts` compares word pairs; `model-counts` gives"
+        " credit only for text that the model does not predict well yet."
+    )
+    return _section("Predicted and measured gain over natural mixing, nats per token", intro, head, lines)
 
 
 def _end(rows: dict[str, Row], run: str, name: str) -> float:
@@ -125,7 +136,12 @@ def _agreement(rows: dict[str, Row]) -> str:
                 pearson = "constant" if same else f"{np.corrcoef(pairs.T)[0, 1]:.2f}"
                 lines.append([target, estimator, name, pearson, str(len(domains))])
     head = ["target", "estimator", "objective", "Pearson with counts", "domains"]
-    return _section("Agreement of estimators", head, lines)
+    intro = (
+        "Each row shows, for one objective, how well the effects of an estimator agree with those of"
+        " `counts`: Pearson's correlation over the domains. *Constant* means that one of the two estimators shows no"
+        " difference between the domains."
+    )
+    return _section("Agreement of estimators", intro, head, lines)
 
 
 def _effects(found: Row) -> tuple[list[str], dict[str, Row]]:
@@ -152,7 +168,8 @@ def _tasks(rows: dict[str, Row]) -> str:
                         [target, controller, *task, _spread(values), str(len(values)), str(before["items"])]
                     )
     head = ["target", "controller", "task", "metric", "value", "seeds", "items"]
-    return _section("Local tasks", head, lines)
+    intro = "Each row shows one metric of a benchmark, for the checkpoint before training or after the runs."
+    return _section("Local tasks", intro, head, lines)
 
 
 def _task(found: Row) -> tuple[str, str]:
@@ -164,22 +181,30 @@ def _written(rows: dict[str, Row]) -> str:
     for stage, row in rows.items():
         if "wrote" in row:
             text = " ".join(row["wrote"].split())
-            said.append(f"- {stage}: the library `transformers` loads the trained model and writes: `{text}`")
+            said.append(
+                f"- Loading the trained model (target {_target(stage)}): with the library `transformers`, the"
+                f" model writes `{text}`"
+            )
         if "said" in row:
             said.append(
-                f"- {stage}: if the data has another tokenizer than the model, `dmix train` does not start."
-                f" It prints a message and ends with exit code {row['exit']}."
+                f"- Wrong tokenizer (target {_target(stage)}): if the data has another tokenizer than the"
+                f" model, `dmix train` does not start. It prints a message and ends with exit code {row['exit']}."
             )
         if "synthesis" in row:
             made = row["synthesis"]
             said.append(
-                f"- The model wrote {made['generated']} documents of at most {made['max_tokens']} tokens."
-                f" The quality filter kept {made['share_kept']:.1%}. The limit cut off"
+                f"- Text that the model wrote: {made['generated']} documents of at most {made['max_tokens']}"
+                f" tokens. The quality filter kept {made['share_kept']:.1%}. The limit cut off"
                 f" {made['capped']} documents."
             )
         if "start_state" in row:
             said.append(f"- {_start_state(row['start_state'])}")
     return "" if not said else "### Messages and written text\n\n" + "\n".join(said) + "\n"
+
+
+def _target(stage: str) -> str:
+    """The target that a stage such as `refusal/math` is about."""
+    return stage.partition("/")[2]
 
 
 def _start_state(found: Row) -> str:
@@ -191,11 +216,11 @@ def _start_state(found: Row) -> str:
     )
     curve = ", ".join(f"{point['divergence_bound']:.3f} ({point['documents']})" for point in found["curve"])
     return (
-        f"dmix estimated the start state (shares of the domains) from {found['generated']} documents that"
-        " the model wrote. As the sampling error, dmix takes an upper bound on the KL divergence between the"
-        " estimated shares and the true ones. Here it is"
-        f" {found['divergence_bound']:.3f} nats; the required value was at most {found['kl_bound']}. The"
-        f" bound by number of documents: {curve}. The largest shares, with intervals: {shares}."
+        f"Start state (shares of the domains): in a separate test, the model wrote {found['generated']}"
+        " documents, and dmix estimated the shares from them. dmix measures the sampling error by an upper"
+        " bound on the KL divergence between the estimated and the true shares. The bound is"
+        f" {found['divergence_bound']:.3f} nats; the limit was {found['kl_bound']}. The bound by number of"
+        f" documents: {curve}. The largest shares, with intervals: {shares}."
     )
 
 
@@ -213,7 +238,12 @@ def _time(rows: dict[str, Row]) -> str:
     dates = sorted({row["date"] for row in every})
     commits = ", ".join(sorted({row["commit"] for row in every}))
     return (
-        _section("Time", ["stage", "rows", "core seconds each", "core minutes"], lines)
+        _section(
+            "Time",
+            "Each row shows the processor time of one kind of stage; *rows* is the number of its stages.",
+            ["stage", "rows", "core seconds each", "core minutes"],
+            lines,
+        )
         + f"\nThe total is {total:.0f} minutes of one core, {_period(dates)}. The mean"
         f" load of the machine was {mean(row['load_before'] for row in every):.1f}. Commits: {commits}.\n"
     )
@@ -233,8 +263,9 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else f"{mean(values):.3f}"
 
 
-def _section(title: str, head: list[str], lines: list[list[str]]) -> str:
+def _section(title: str, intro: str, head: list[str], lines: list[list[str]]) -> str:
+    """A heading, a sentence that explains the table, and the table; empty without lines."""
     if not lines:
         return ""
     table = [head, ["---"] * len(head), *lines]
-    return f"### {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in table)
+    return f"### {title}\n\n{intro}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in table)

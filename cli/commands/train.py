@@ -110,7 +110,8 @@ SECTIONS = {
     "--trust-controller",
     is_flag=True,
     help="With --resume: run the code of the 'python:' controller in the run's config.yaml. You need "
-    "this flag if you never started a run with this code. Read the code first.",
+    "this flag if you have never started a run with this code, for example if somebody else started the "
+    "run. Read the code first.",
 )
 @click.option("--back", is_flag=True, help="With --resume: start from the second-newest checkpoint.")
 @click.option(

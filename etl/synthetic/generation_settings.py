@@ -30,8 +30,8 @@ class GenerationSettings:
     )
     block_documents: int = setting(
         64,
-        help="Number of documents per batch and per file. Another number may change the text, because "
-        "rounding depends on the batch.",
+        help="Number of documents per batch and per file. Another number may change the "
+        "generated text, because rounding depends on the batch size.",
     )
     start_token: str | None = setting(
         None,

@@ -40,9 +40,9 @@ class RunRequest:
     )
     samples_per_step: int | str = setting(
         "auto",
-        help="Number of samples per step (R), a multiple of the batch. 'auto': dmix takes the "
-        "smallest number with which a run under natural mixing draws all target samples in --steps "
-        "steps. Natural mixing gives every domain a share in proportion to its size.",
+        help="Number of samples per step (R), a multiple of the batch. 'auto': the smallest number "
+        "with which --steps steps read all target samples once, if every domain has a share in proportion "
+        "to its size.",
     )
     batch_size: int | None = setting(
         None,
@@ -68,10 +68,10 @@ class RunRequest:
     guard: str = setting(
         "auto",
         help="Limits on the mixtures, from a set of trajectories (series of mixtures). Give SET or "
-        "SET:QUANTILE. dmix limits each domain's share, and the change from step to step. A share "
-        "QUANTILE of the set's own steps is within each limit (default: 0.99). 'auto': dmix uses the set "
-        "from which the agent learned. If the warehouse does not have that set for the same domains, "
-        "there are no limits. 'off': no limits.",
+        "SET:QUANTILE. dmix limits each domain's share, and the change from step to step. It sets each "
+        "limit so that the fraction QUANTILE of the set's own steps is within the limit (default: 0.99). "
+        "'auto': dmix uses the set from which the agent learned. If the warehouse does not have that set "
+        "for the same domains, there are no limits. 'off': no limits.",
     )
     shadow: str | None = setting(
         None,

@@ -12,15 +12,15 @@ class EvaluateSettings:
 
     repeats: int = setting(
         3,
-        help="Number of times that dmix trains each estimator, each time with another seed. The "
-        "output shows the spread of the estimates.",
+        help="Number of times that dmix trains the networks that estimate the utility, each time with "
+        "another seed. The output shows the spread of the estimates.",
     )
     fqe_steps: int = setting(1500, help="Number of updates in fitted Q evaluation.")
     simulator_steps: int = setting(1500, help="Number of gradient steps per learned simulator.")
     batch_episodes: int = setting(
         32,
-        help="Batch size for fitting the estimators, in episodes. An episode is the training run of one "
-        "trajectory of the set.",
+        help="Batch size for training the networks that estimate the utility, in episodes. An "
+        "episode is the training run of one trajectory of the set.",
     )
     learning_rate: float = setting(1e-3, help="Adam learning rate of fitted Q evaluation.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
