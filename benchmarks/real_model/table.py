@@ -74,8 +74,8 @@ def _scores(rows: dict[str, Row]) -> str:
             "gain on feedback items", "seeds", "tokens", "core minutes", "machine"]  # fmt: skip
     intro = (
         "Each row shows the scores of one objective before, in the middle and at the end of the runs. *Gain*"
-        " is the end minus the start. No controller read the judging items during a run; the feedback items are"
-        " scored during the run."
+        " is the end minus the start. No controller read the judging items during a run; the feedback items"
+        " are scored during the run."
     )
     return _section("Scores, nats per token, mean over seeds ± standard deviation", intro, head, lines)
 
@@ -138,8 +138,8 @@ def _agreement(rows: dict[str, Row]) -> str:
     head = ["target", "estimator", "objective", "Pearson with counts", "domains"]
     intro = (
         "Each row shows, for one objective, how well the effects of an estimator agree with those of"
-        " `counts`: Pearson's correlation over the domains. *Constant* means that one of the two estimators shows no"
-        " difference between the domains."
+        " `counts`: Pearson's correlation over the domains. *Constant* means that one of the two"
+        " estimators shows no difference between the domains."
     )
     return _section("Agreement of estimators", intro, head, lines)
 
@@ -188,7 +188,8 @@ def _written(rows: dict[str, Row]) -> str:
         if "said" in row:
             said.append(
                 f"- Wrong tokenizer (target {_target(stage)}): if the data has another tokenizer than the"
-                f" model, `dmix train` does not start. It prints a message and ends with exit code {row['exit']}."
+                f" model, `dmix train` does not start. It prints a message and ends with exit"
+                f" code {row['exit']}."
             )
         if "synthesis" in row:
             made = row["synthesis"]
