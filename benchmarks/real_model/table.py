@@ -36,7 +36,7 @@ def table_text(rows: list[Row]) -> str:
     ]
     for size in dict.fromkeys(row["size"] for row in rows):
         of_size = {row["stage"]: row for row in rows if row["size"] == size}
-        for make in (_scores, _promises, _agreement, _tasks, _written, _time):
+        for make in (_scores, _differences, _promises, _agreement, _tasks, _written, _time):
             if text := make(of_size):
                 parts.append(text.replace("### ", f"### {size}: ", 1))
     return "\n".join(parts)
@@ -78,6 +78,40 @@ def _scores(rows: dict[str, Row]) -> str:
         " are scored during the run."
     )
     return _section("Scores, nats per token, mean over seeds ± standard deviation", intro, head, lines)
+
+
+def _differences(rows: dict[str, Row]) -> str:
+    """What each controller gained over natural mixing of the same seed, on the judging items."""
+    runs, lines = _runs(rows), []
+    for (target, controller), own in runs.items():
+        natural = {run.rpartition("-")[2]: run for run in runs.get((target, "natural"), [])}
+        pairs = [(run, natural[seed]) for run in own if (seed := run.rpartition("-")[2]) in natural]
+        if controller == "natural" or not pairs:
+            continue
+        names = list(rows[f"judge/{pairs[0][0]}/end"]["scores"])
+        found = {
+            name: [_end(rows, run, name) - _end(rows, other, name) for run, other in pairs] for name in names
+        }
+        found["mean of all"] = [mean(of_seed) for of_seed in zip(*found.values(), strict=True)]
+        lines += [
+            [
+                target,
+                controller,
+                name,
+                _signed_spread(values),
+                str(sum(v > 0 for v in values)),
+                str(len(values)),
+            ]
+            for name, values in found.items()
+        ]
+    head = ["target", "controller", "objective", "difference", "seeds ahead", "seeds"]
+    title = "Gain over natural mixing of the same seed, nats per token, mean ± standard deviation"
+    return _section(title, head, lines)
+
+
+def _signed_spread(values: Sequence[float]) -> str:
+    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{mean(values):+.3f}{spread}"
 
 
 def _feedback_gain(run: Row, name: str) -> float:

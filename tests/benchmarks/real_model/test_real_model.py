@@ -124,6 +124,9 @@ def test_the_table_shows_seeds_promises_and_judges_side_by_side():
     judged_natural = "| math | natural | books | -3.000 | -2.900 | -2.700 ± 0.071 | +0.300 | +0.500 | 2 |"
     assert f"{judged_natural} 4,096 | 1.0 | m |" in text
     assert "| math | counts | books | +0.200 ± 0.050 | +0.100 | 2 |" in text
+    # of the same seed: +0.25 and -0.05
+    assert "| math | plan-counts | books | +0.100 ± 0.212 | 1 | 2 |" in text
+    assert "| math | plan-counts | mean of all | +0.100 ± 0.212 | 1 | 2 |" in text
     assert "The total is 17 minutes of one core" in text
     assert "No rows yet" in table_text([])
 
