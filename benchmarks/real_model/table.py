@@ -106,7 +106,12 @@ def _differences(rows: dict[str, Row]) -> str:
         ]
     head = ["target", "controller", "objective", "difference", "seeds ahead", "seeds"]
     title = "Gain over natural mixing of the same seed, nats per token, mean ± standard deviation"
-    return _section(title, head, lines)
+    intro = (
+        "Each row compares runs of one controller with the natural runs of the same seeds, on the judging"
+        " items. *Seeds ahead* counts the pairs in which the controller has the higher score. *Mean of all* is"
+        " the mean over the four objectives."
+    )
+    return _section(title, intro, head, lines)
 
 
 def _signed_spread(values: Sequence[float]) -> str:
