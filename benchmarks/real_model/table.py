@@ -108,8 +108,8 @@ def _differences(rows: dict[str, Row]) -> str:
     title = "Gain over natural mixing of the same seed, nats per token, mean ± standard deviation"
     intro = (
         "Each row compares runs of one controller with the natural runs of the same seeds, on the judging"
-        " items. *Seeds ahead* counts the pairs in which the controller has the higher score. *Mean of all* is"
-        " the mean over the four objectives."
+        " items. *Seeds ahead* counts the pairs in which the controller scores higher. *Mean of all* is the"
+        " mean over the four objectives."
     )
     return _section(title, intro, head, lines)
 
