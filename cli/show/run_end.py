@@ -125,7 +125,7 @@ def _comparison_lines(warehouse: Warehouse, run: "Run", others: "Sequence[Run]",
         return [f"there is no comparable run of natural mixing. {_natural_advice(warehouse, run.run_id)}"]
     if others:
         names = [run.run_id, *(other.run_id for other in others)]
-        return [f"to compare comparable runs: {_report_command(warehouse, names)}"]
+        return [f"to compare these runs: {_report_command(warehouse, names)}"]
     return [
         "there is no other run for a comparison yet. To look at this one: "
         f"{_report_command(warehouse, [run.run_id])}"

@@ -447,10 +447,8 @@ def _too_short(config: RunConfig, manifest: DatasetManifest) -> str:
         return ""
     return (
         f"; note: with {num_text(config.steps * config.step_samples, 'sample')} in all, natural mixing "
-        "would give "
-        f"{rare} of {num_text(int(target_N.sum()), 'target domain')} less than one, so little target text "
-        "would be read; "
-        "raise --samples-per-step or --steps, or use fewer domains"
+        f"would give {rare} of {num_text(int(target_N.sum()), 'target domain')} less than one sample each, "
+        "so little target text would be read; raise --samples-per-step or --steps, or use fewer domains"
     )
 
 

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -58,6 +59,10 @@ def checked_name(kind: str, name: str) -> str:
             f"{kind} name {name!r} cannot be a folder; use at most 80 letters, digits, '_', '-' and '.'"
         )
     return name
+
+
+_OWN_FOLDERS = ("labels", "streams", "runs", "models", "trajectories", "effects")
+"""A warehouse has some of these; a project that `dmix init` makes has a warehouse beside its files."""
 
 
 @dataclass(frozen=True)
@@ -262,15 +267,20 @@ class Warehouse:
         return [self.root, *sorted(links)]
 
     def require(self) -> "Warehouse":
-        """Self, if the folder exists.
+        """Self, if the folder exists and is no project around a warehouse.
 
         Raises:
-            NotFoundError: If it does not.
+            NotFoundError: If it does not, or is one.
         """
         if not self.root.is_dir():
             raise NotFoundError(
                 f"warehouse {self.root} does not exist; run 'dmix etl classify' first, or give another "
                 "warehouse with --warehouse or DMIX_WAREHOUSE"
+            )
+        inner = self.root / "warehouse"
+        if inner.is_dir() and not any((self.root / name).is_dir() for name in _OWN_FOLDERS):
+            raise NotFoundError(
+                f"{self.root} is no warehouse, but contains one; give --warehouse {shlex.quote(str(inner))}"
             )
         return self
 

@@ -90,7 +90,7 @@ def test_a_natural_run_says_how_to_compare_it(tmp_path):
     assert parameters(alone[2:], report)["runs"] == ("natural-0",)
     add_run(place, "one")
     sync(place)
-    found = pasted(aftermath(place, "natural-0", kind="baseline").lines, "to compare comparable runs")
+    found = pasted(aftermath(place, "natural-0", kind="baseline").lines, "to compare these runs")
     assert parameters(found[2:], report)["runs"] == ("natural-0", "one")
 
 

@@ -255,7 +255,7 @@ def test_a_run_too_short_to_read_most_target_domains_says_so(configure, tiny_war
     assert "use fewer domains" not in describe(configure(), manifest)
     short = dataclasses.replace(configure(), steps=1, step_samples=1)
     told = describe(short, manifest)
-    assert "with 1 sample in all" in told and "target domains less than one" in told
+    assert "with 1 sample in all" in told and "target domains less than one sample each" in told
     assert "use fewer domains" not in describe(dataclasses.replace(short, kind="base"), manifest)
 
 

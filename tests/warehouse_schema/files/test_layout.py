@@ -29,6 +29,15 @@ def test_a_missing_warehouse_is_named_with_the_remedy(tmp_path):
         Warehouse.at(tmp_path / "nowhere").require()
 
 
+def test_a_project_is_told_from_its_warehouse(tmp_path):
+    (tmp_path / "my project" / "warehouse" / "labels").mkdir(parents=True)
+    with pytest.raises(NotFoundError, match=r"contains one; give --warehouse '.*my project/warehouse'"):
+        Warehouse.at(tmp_path / "my project").require()
+    assert Warehouse.at(tmp_path / "my project" / "warehouse").require()
+    (tmp_path / "my project" / "runs").mkdir()
+    assert Warehouse.at(tmp_path / "my project").require()
+
+
 def test_the_root_is_absolute_whatever_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Warehouse.at("w").root == tmp_path / "w"
