@@ -55,7 +55,8 @@ class LiveMonitor:
     def render(self) -> Group:
         """The display as it is now."""
         if self._batch is None:
-            return Group(Text("preparing: dmix scores the model before the first step"), *_counts())
+            what = "the model and scores it. A run that resumes loads its checkpoint"
+            return Group(Text(f"preparing: dmix loads {what}"), *_counts())
         return Group(*self._progress(self._batch), *_counts(), self._mixture(self._batch), *self._feedback())
 
     def _progress(self, now: BatchReport) -> Iterator[Text | Table]:

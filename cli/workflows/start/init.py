@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 ITEMS = 100
 # Seconds of scoring in a run that nobody needs to save.
 _SCORING_SECONDS = 60
+# A run that reads this share of the text reads all that a user would miss.
+_NEARLY_ALL = 0.9
 # Weights of the model that `model.yaml` describes.
 _SMALL_WEIGHTS = 624_960
 # A copy of the text is written only where the ends of documents are cut off; such text is small.
@@ -206,7 +208,8 @@ def _result(
     sizes = found.sizes
     result.line(
         f"a run: {num_text(sizes.steps, 'step')}, each with {num_text(sizes.samples_per_step, 'sample')} of "
-        f"{num_text(sizes.seq_len, 'token')}; {num_text(sizes.tokens, 'token')} in all{time_of_run(sizes)}"
+        f"{num_text(sizes.seq_len, 'token')}; {num_text(sizes.tokens, 'token')} in all"
+        f"{share_of_text(sizes.tokens, found.fields)}{time_of_run(sizes)}"
     )
     if sizes.limit is not None:
         result.line(
@@ -227,6 +230,12 @@ def _result(
         else f"next: read {found.folder / 'run.sh'}, then start it"
     )
     return result
+
+
+def share_of_text(tokens: int, fields: Mapping[str, FieldText]) -> str:
+    """How much of the text a run reads, as an addition to a line; empty if it reads nearly all of it."""
+    share = tokens / max(1, sum(text.tokens for text in fields.values()))
+    return f" ({share:.0%} of the text)" if share < _NEARLY_ALL else ""
 
 
 def _few_items(fields: Mapping[str, FieldText]) -> str:

@@ -85,8 +85,13 @@ def changed_config(
     before = {"steps": config.steps, **dataclasses.asdict(config.training)}
     of_training = {name: value for name, value in changes.items() if name != "steps"}
     training = dataclasses.replace(config.training, **of_training)
-    notes = tuple(f"{name} changed from {before[name]} to {changes[name]}" for name in changes)
-    return dataclasses.replace(config, steps=steps, training=training), notes
+    notes = [f"{name} changed from {before[name]} to {changes[name]}" for name in changes]
+    if done.steps and {"steps", "learning_rate"} & set(changes):
+        notes.append(
+            f"the first {num_text(done.steps, 'step')} had other learning rates than a run with the new "
+            "values has; do not compare it with such a run"
+        )
+    return dataclasses.replace(config, steps=steps, training=training), tuple(notes)
 
 
 def content_of(config: RunConfig, manifest: DatasetManifest) -> dict[str, str]:

@@ -5,12 +5,13 @@ import shlex
 import struct
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from setuptools import Distribution
 
 from dmix.cli.main import dmix, run
-from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project
+from dmix.cli.workflows.start.init import ITEMS, fitting_sizes, init_project, share_of_text
 from dmix.cli.workflows.start.project_files import STEPS
 from dmix.etl.templates.settings import TextSettings
 from dmix.mixing.trajectories.objectives import check_items, load_environment, read_items
@@ -181,6 +182,14 @@ def test_sizes_fit_the_hours_and_the_text(monkeypatch):
     assert 0.85 * 292_000 < scored.tokens <= 292_000
     assert scored.minutes == pytest.approx((scored.tokens + 68_000) / 60_000) and scored.limit is None
     assert fitting_sizes(tokens=10**6, parameters=None, longest=None, hours=1.0).minutes is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"), [(30, " (3% of the text)"), (800, " (80% of the text)"), (950, "")]
+)
+def test_a_run_says_how_much_of_the_text_it_reads(tokens, said):
+    fields = {"source": SimpleNamespace(tokens=600), "target": SimpleNamespace(tokens=400)}
+    assert share_of_text(tokens, fields) == said
 
 
 @pytest.mark.parametrize(
