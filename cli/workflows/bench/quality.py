@@ -145,6 +145,6 @@ def _prepare(study: "Study", *, stages: Sequence[str], master: str | None) -> No
         count_domains(study)
     if "effects" in stages:
         measure_effects(study)
-    if {"worlds", "rungs"} & set(stages) and study.loaded.settings.world is not None:
+    if {"worlds", "rungs"} & set(stages):
         measure_world(study)
     stop_spark()

@@ -55,7 +55,13 @@ def test_unknown_stages_and_missing_data_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("stages", "made"),
-    [(["farm"], []), (["effects"], ["effects"]), (["worlds", "effects"], ["effects", "world"])],
+    [
+        (["farm"], []),
+        (["effects"], ["effects"]),
+        (["worlds", "effects"], ["effects", "world"]),
+        (["rungs"], ["world"]),
+        (["rivals"], ["counts"]),
+    ],
 )
 def test_effects_are_measured_where_a_stage_needs_them(monkeypatch, stages, made):
     calls = []
@@ -64,5 +70,7 @@ def test_effects_are_measured_where_a_stage_needs_them(monkeypatch, stages, made
     monkeypatch.setattr(f"{data}.stop_spark", lambda: calls.append("stop"))
     monkeypatch.setattr(f"{effects}.measure_effects", lambda study: calls.append("effects"))
     monkeypatch.setattr(f"{effects}.measure_world", lambda study: calls.append("world"))
-    quality._prepare(None, stages=stages, master=None)
+    monkeypatch.setattr(f"{effects}.count_domains", lambda study: calls.append("counts"))
+    third = SimpleNamespace(loaded=SimpleNamespace(settings=SimpleNamespace(protocol=3)))
+    quality._prepare(third, stages=stages, master=None)
     assert calls == ["prepare", *made, "stop"]
