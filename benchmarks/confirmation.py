@@ -7,6 +7,7 @@ RESULTS`. This writes `confirmation.md` and `confirmation.csv` into the results,
 """
 
 import argparse
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from benchmarks.provenance import RESULTS, ROOT
 
-from dmix.mixing.space.domains import DomainSpace
 from dmix.training.comparison.analysis.confirmation import (
     NOT_BEHIND,
     Contrast,
@@ -29,13 +29,13 @@ from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.data.tiers import tier_named
 from dmix.training.comparison.effects.judgement import FEEDBACK, JUDGING, Stored, yardstick_scales
 from dmix.training.comparison.rivals.cells import ONLINE
+from dmix.training.comparison.runs.facts import space_of_facts
 from dmix.training.comparison.runs.protocol import THIRD_PROTOCOL_FILE, ThirdProtocol
 from dmix.training.comparison.units.store import read_tables
 from dmix.training.comparison.yardstick.csv_rows import csv_rows
 from dmix.warehouse_schema.files.layout import publish_bytes, read_json
 from dmix.warehouse_schema.settings import load_settings
 from dmix.warehouse_schema.sizes import num_text
-from dmix.warehouse_schema.taxonomy import FIELDS
 
 _INTRODUCTION = """# Confirmation of the third protocol
 
@@ -49,16 +49,18 @@ benchmarks.confirmation` makes this page from the stored rows.
 """
 
 
-def stored_setting(name: str, settings: Path, results: Path) -> Stored | None:
-    """The rows of a setting; None before anything of it is run."""
+def stored_setting(name: str, settings: Path, results: Path, *, protocol_sha256: str) -> Stored | None:
+    """The rows of a setting, without cells of other protocols; None before anything of it is run."""
     loaded = load_setting(str(settings / f"{name}.yaml"))
     paths = StudyPaths.of(name, work=results / "no-work", results=results)
     if not paths.facts.is_file():
         return None
-    facts = read_json(paths.facts)
-    labels = tuple(label for field, label in facts["space"] if field == FIELDS[0])
-    space = DomainSpace(labels, np.array(facts["samples"], np.int64))
-    return Stored(loaded.settings, tier_named(facts["tier"]), space, read_tables(paths), (), ())
+    facts, tables = read_json(paths.facts), read_tables(paths)
+    runs = [
+        row for row in tables["runs"] if row["part"] != "cell" or row["protocol_sha256"] == protocol_sha256
+    ]
+    tier = tier_named(facts["tier"])
+    return Stored(loaded.settings, tier, space_of_facts(facts), {**tables, "runs": runs}, (), ())
 
 
 def page(found: Mapping[str, Stored], protocol: ThirdProtocol) -> tuple[str, list[Contrast]]:
@@ -97,7 +99,7 @@ def _verdicts(found: Sequence[Hypothesis], protocol: ThirdProtocol, *, settings:
         lines.append(f"| {h.setting} | {claim} | `{h.weakest}` | {h.p:.3g} | {h.p_holm:.3g} | {verdict} |")
     if missing:
         lines.append(
-            f"\nNot finished: {', '.join(missing)}. The correction for several settings waits for them."
+            f"\nNot finished: {', '.join(missing)}. The correction counts them as settings that show nothing."
         )
     return "\n".join(lines) + "\n"
 
@@ -179,12 +181,13 @@ def main() -> None:
     results = RESULTS / "quality" / "round-3"
     parser.add_argument("--results", type=Path, default=results, help="folder of the stored rows")
     arguments = parser.parse_args()
-    protocol = load_settings(ThirdProtocol, arguments.settings / THIRD_PROTOCOL_FILE)
-    stored = {
-        name: rows
+    file = arguments.settings / THIRD_PROTOCOL_FILE
+    protocol, sha256 = load_settings(ThirdProtocol, file), hashlib.sha256(file.read_bytes()).hexdigest()
+    found = {
+        name: stored_setting(name, arguments.settings, arguments.results, protocol_sha256=sha256)
         for name in protocol.settings
-        if (rows := stored_setting(name, arguments.settings, arguments.results)) is not None
     }
+    stored = {name: rows for name, rows in found.items() if rows is not None}
     text, rows = page(stored, protocol)
     publish_bytes(arguments.results / "confirmation.md", text.encode())
     if rows:

@@ -104,6 +104,20 @@ def probe_chances(
     return np.column_stack([natural_I, *(column(name) for name in probes)]), items
 
 
+def item_weights(
+    items: Sequence[tuple[str, str]], tokens: Mapping[tuple[str, str], int], share: Mapping[str, float]
+) -> Vector:
+    """Weight of each item, shape (I,): its objective's, shared by items and divided by the item's tokens.
+
+    Args:
+        items: (objective, id) of each item.
+        tokens: Scored tokens of each item.
+        share: Weight of each objective.
+    """
+    number = Counter(objective for objective, _ in items)
+    return np.array([share[o] / (number[o] * tokens[o, item]) for o, item in items])
+
+
 def probed_mixtures(probes: Sequence[Mapping[str, Any]], space: DomainSpace) -> tuple[list[str], Array]:
     """(names of the probes that are no controls, mixtures (K, N), the first of them natural).
 
@@ -180,9 +194,7 @@ def _experts(stored: StoredEffects, *, warehouse: Warehouse, space: DomainSpace)
         tokens = scored_tokens(stored.environment, manifest, warehouse)
         log_chance_IK, items = probe_chances(pq.read_table(scores).to_pylist(), tokens, names)
         share = dict(zip(stored.effects.objectives, share_D, strict=True))
-        number = Counter(objective for objective, _ in items)
-        weight_I = np.array([share[o] / (number[o] * tokens[o, item]) for o, item in items])
-        found = _Experts(log_chance_IK, weight_I, mixture_KN)
+        found = _Experts(log_chance_IK, item_weights(items, tokens, share), mixture_KN)
     else:
         raise InputError(
             f"effects {stored.name!r} have no probabilities of items, but mixmin needs them; run 'dmix "

@@ -146,7 +146,7 @@ def contrasts(stored: Stored, protocol: ThirdProtocol) -> list[Contrast]:
 
 
 def hypotheses(found: Mapping[str, Sequence[Contrast]], protocol: ThirdProtocol) -> list[Hypothesis]:
-    """Both hypotheses in every setting in which all their comparisons are done.
+    """Both hypotheses in every setting in which all their comparisons are done, corrected for all settings.
 
     Args:
         found: Contrasts by setting.
@@ -160,8 +160,10 @@ def hypotheses(found: Mapping[str, Sequence[Contrast]], protocol: ThirdProtocol)
             own = [contrast for contrast in of_setting if contrast.cell in cells]
             if {contrast.cell for contrast in own} == set(cells):
                 weakest[setting] = max(own, key=lambda contrast: contrast.p)
-        corrected = holm([contrast.p for contrast in weakest.values()]) if weakest else []
-        for (setting, contrast), p in zip(weakest.items(), corrected, strict=True):
+        # a setting that is not finished counts as one that shows nothing, so later ones take no verdict back
+        unfinished = [1.0] * len(set(protocol.settings) - set(weakest))
+        corrected = holm([*(contrast.p for contrast in weakest.values()), *unfinished])
+        for (setting, contrast), p in zip(weakest.items(), corrected, strict=False):
             ahead = [c for c in found[setting] if c.cell in cells]
             signs = claim == NOT_BEHIND or all(c.nats > 0 for c in ahead)
             result.append(

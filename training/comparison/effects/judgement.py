@@ -258,6 +258,8 @@ class ProbeRows:
     Attributes:
         specs: Specs of the P probes.
         effect_ND: Effects fitted to all of them.
+        errors: Their error matrices, as in `Effects`.
+        mixtures_PN: What each probe trained on.
         predicted_PD: Gain of each probe by effects fitted without it.
         gains_PD: What it gained over the controls.
         kl_P: KL of its mixture from natural mixing.
@@ -266,6 +268,8 @@ class ProbeRows:
 
     specs: list[str]
     effect_ND: Array
+    errors: tuple[Array, ...]
+    mixtures_PN: Array
     predicted_PD: Array
     gains_PD: Array
     kl_P: Vector
@@ -301,6 +305,8 @@ class ProbeRows:
         return cls(
             specs=[probe.probe_id for probe in probes],
             effect_ND=fit.effect_ND,
+            errors=fit.errors,
+            mixtures_PN=mixtures_PN,
             predicted_PD=np.einsum("pn,pnd->pd", mixtures_PN - space.natural_N, without_PND),
             gains_PD=scores_PD - controls_CD.mean(0),
             kl_P=np.array([float(kl(m, clipped(space.natural_N))) for m in mixtures_PN]),

@@ -12,16 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from dmix.mixing.effects.effects import Effects
-from dmix.mixing.effects.plan import Supply, checked_choice, make_plan
+from dmix.mixing.effects.plan import checked_choice, make_plan
 from dmix.mixing.effects.prediction import Prediction, keeping_fields, predict, ridge_coefficients
-from dmix.mixing.effects.probes import fit_probes
 from dmix.mixing.effects.settings import CHECK_PULLS, PlanRules
 from dmix.mixing.effects.store import StoredEffects
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.training.comparison.data.settings import ComparisonSettings
-from dmix.training.comparison.effects.design import probe_of
-from dmix.training.comparison.effects.judgement import FEEDBACK, ProbeRows, Row, Stored, spec_of
-from dmix.training.comparison.effects.world_plans import PLAIN, WorldPriors, world_prediction
+from dmix.training.comparison.effects.judgement import FEEDBACK, ProbeRows, Row, Stored
+from dmix.training.comparison.effects.world_plans import PLAIN, WorldPriors, run_supply, world_prediction
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 
@@ -67,11 +65,6 @@ def rung_mixture(results: Path, name: str) -> Vector:
     return np.array(Rungs(**read_json(path)).mixtures[name])
 
 
-def supply_of(settings: ComparisonSettings, space: DomainSpace) -> Supply:
-    """What a run of the setting can draw."""
-    return Supply(total=settings.run_samples, samples_N=space.samples_N, max_passes=settings.max_passes)
-
-
 def pulled_mixture(
     factor: float,
     settings: ComparisonSettings,
@@ -85,7 +78,7 @@ def pulled_mixture(
         world_prediction(counts, None, PLAIN),
         weights_D=weights_D,
         scales_D=counts.effects.scales_D,
-        supply=supply_of(settings, space),
+        supply=run_supply(settings, space),
         rules=PlanRules(pull=PlanRules().pull * factor),
     ).mixture_N
 
@@ -116,10 +109,10 @@ def find_rungs(
     if probes is None:
         raise InputError(f"base model {base} lacks probes; run --stage rungs again")
     plan = make_plan(
-        keeping_fields(probed_prediction(stored, base, probes, counts=counts, priors=priors), counts.effects),
+        keeping_fields(probed_prediction(probes, counts=counts, priors=priors), counts.effects),
         weights_D=weights_D,
         scales_D=counts.effects.scales_D,
-        supply=supply_of(settings, space),
+        supply=run_supply(settings, space),
     )
     return Rungs(
         mixtures={CHECKED: checked_N.tolist(), PROBED: plan.mixture_N.tolist()},
@@ -157,22 +150,10 @@ def checked(stored: Stored, base: int, *, value_D: Vector) -> tuple[int | None, 
     )
 
 
-def probed_prediction(
-    stored: Stored, base: int, probes: ProbeRows, *, counts: StoredEffects, priors: WorldPriors
-) -> Prediction:
+def probed_prediction(probes: ProbeRows, *, counts: StoredEffects, priors: WorldPriors) -> Prediction:
     """Counts and probes together, with coefficients fitted to the probes, each predicted without itself."""
-    space, known = stored.space, counts.effects
+    known = counts.effects
     assert counts.counts is not None
-    runs, controls = stored.runs("probe", base), stored.runs("control", base)
-    designed = [probe_of(spec_of(run), space) for run in runs]
-    fit = fit_probes(
-        [probe.domains for probe in designed],
-        np.array([probe.dose for probe in designed]),
-        stored.scores(runs, FEEDBACK),
-        stored.scores(controls, FEEDBACK),
-        natural_N=space.natural_N,
-        target_N=space.target_N,
-    )
     measured = Effects(
         name="probe",
         estimator="probe",
@@ -182,11 +163,11 @@ def probed_prediction(
         natural_N=known.natural_N,
         objectives=known.objectives,
         roles=known.roles,
-        effect_ND=fit.effect_ND,
-        errors=fit.errors,
+        effect_ND=probes.effect_ND,
+        errors=probes.errors,
     )
-    at_natural_D = counts.counts.values(space.natural_N)
-    counted_PD = np.array([counts.counts.values(probe.mixture_N) for probe in designed]) - at_natural_D
+    at_natural_D = counts.counts.values(known.natural_N)
+    counted_PD = np.array([counts.counts.values(m) for m in probes.mixtures_PN]) - at_natural_D
     coefficients = ridge_coefficients(
         counted_PD,
         probes.predicted_PD,

@@ -141,6 +141,11 @@ def world_prediction(
     return keeping_fields(found, counts.effects)
 
 
+def run_supply(settings: ComparisonSettings, space: DomainSpace) -> Supply:
+    """What a run of a setting can draw."""
+    return Supply(total=settings.run_samples, samples_N=space.samples_N, max_passes=settings.max_passes)
+
+
 def planned_mixture(
     spec: str,
     settings: ComparisonSettings,
@@ -163,12 +168,11 @@ def planned_mixture(
     """
     if spec == COUNTS_PLAN:
         priors = PLAIN
-    supply = Supply(total=settings.run_samples, samples_N=space.samples_N, max_passes=settings.max_passes)
     return make_plan(
         world_prediction(counts, gradients, priors),
         weights_D=weights_D,
         scales_D=counts.effects.scales_D,
-        supply=supply,
+        supply=run_supply(settings, space),
     ).mixture_N
 
 

@@ -5,21 +5,21 @@ which a user would make for this very model. All of it sees feedback items alone
 that the yardstick found on them. Shapes: B base models, R runs, N domains, D objectives.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from dmix.mixing.controllers.mixmin import mixmin, probe_chances
+from dmix.mixing.controllers.mixmin import item_weights, mixmin, probe_chances
 from dmix.mixing.controllers.regmix_kl import best_near_natural
-from dmix.mixing.effects.plan import Supply, make_plan
+from dmix.mixing.effects.plan import make_plan
 from dmix.mixing.effects.store import StoredEffects
 from dmix.mixing.space.domains import Vector
 from dmix.training.comparison.data.study_paths import StudyPaths
 from dmix.training.comparison.effects.design import mixture_of, probe_of
 from dmix.training.comparison.effects.judgement import FEEDBACK, Row, Stored, spec_of, yardstick_scales
-from dmix.training.comparison.effects.world_plans import PLAIN, world_prediction
+from dmix.training.comparison.effects.world_plans import PLAIN, run_supply, world_prediction
 from dmix.training.comparison.rivals.cells import (
     COUNTS_PLAN,
     GRID,
@@ -104,11 +104,7 @@ def plan_cells(
         world_prediction(counts, None, PLAIN),
         weights_D=weight_D,
         scales_D=scale_D,
-        supply=Supply(
-            total=stored.settings.run_samples,
-            samples_N=space.samples_N,
-            max_passes=stored.settings.max_passes,
-        ),
+        supply=run_supply(stored.settings, space),
     )
     shares = [best_share(stored, base, value_D=value_D) for base in bases]
     fits = []
@@ -208,19 +204,9 @@ def mixmin_mixture(
         [stored.space.natural_N, *(probe_of(spec_of(run), stored.space).mixture_N for run in probes)]
     )
     value = dict(zip(stored.objectives, value_D, strict=True))
-    weight_K, _ = mixmin(chance_IK, _item_weights(items, wanted, value))
+    weight_K, _ = mixmin(chance_IK, item_weights(items, wanted, value))
     mixture_N: Vector = weight_K @ mixture_KN
     return mixture_N
-
-
-def _item_weights(
-    items: Sequence[tuple[str, str]], tokens: Mapping[tuple[str, str], int], value: Mapping[str, float]
-) -> Vector:
-    """Weight of each item: its objective's, shared by items and divided by the tokens of the item."""
-    number: dict[str, int] = {}
-    for objective, _ in items:
-        number[objective] = number.get(objective, 0) + 1
-    return np.array([value[key[0]] / (number[key[0]] * tokens[key]) for key in items])
 
 
 def _elsewhere(stored: Stored, part: str, base: int) -> list[Row]:

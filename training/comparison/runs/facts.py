@@ -18,6 +18,7 @@ from dmix.training.comparison.data.written_source import written_source
 from dmix.training.comparison.units.store import Row, Scales
 from dmix.warehouse_schema.files.layout import publish_json, read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.taxonomy import FIELDS
 
 
 def find_scales(paths: StudyPaths, loaded: LoadedSetting, tables: Mapping[str, list[Row]]) -> Scales:
@@ -49,6 +50,12 @@ def find_scales(paths: StudyPaths, loaded: LoadedSetting, tables: Mapping[str, l
         scale |= read_json(paths.scales)
     known = published.is_file() or paths.scales.is_file()
     return Scales(scale=scale, weight=weight, published=known)
+
+
+def space_of_facts(facts: Mapping[str, Any]) -> DomainSpace:
+    """The domains of a setting, from its `setting.json`."""
+    labels = tuple(label for field, label in facts["space"] if field == FIELDS[0])
+    return DomainSpace(labels, np.array(facts["samples"], np.int64))
 
 
 def _final_deviations(items: Iterable[Row], names: list[str], units: set[str]) -> dict[str, float]:

@@ -21,11 +21,13 @@ from dmix.training.comparison.rivals.cells import ONLINE
 from dmix.training.comparison.rivals.plans import CellPlans, plan_cells, read_plans, write_plans
 from dmix.training.comparison.runs.protocol import CommittedProtocol, ThirdProtocol
 from dmix.training.comparison.runs.study import Study, make_unit
+from dmix.training.comparison.units.queue import missing_units
 from dmix.training.comparison.units.store import read_tables
 from dmix.training.comparison.units.units import Unit
 from dmix.training.comparison.yardstick.designs import grid_shares
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
+from dmix.warehouse_schema.sizes import num_text
 
 
 def planned_rivals(study: Study, *, probes: int) -> dict[str, int]:
@@ -140,6 +142,12 @@ def cell_units(study: Study, space: DomainSpace, committed: CommittedProtocol) -
             f"the protocol has the settings {', '.join(protocol.settings)}, but not {settings.name!r}; "
             "choose one of these"
         )
+    left = len(missing_units(rival_units(study, space), study.paths))
+    if left:
+        raise InputError(
+            f"rivals would learn from too little: {num_text(left, 'run')} of the stage rivals left; run "
+            "--stage rivals first"
+        )
     _make_plans(study, space, sha256=committed.sha256)
     return [
         replace(
@@ -149,7 +157,8 @@ def cell_units(study: Study, space: DomainSpace, committed: CommittedProtocol) -
                 part="cell",
                 kind="controller",
                 controller=cell,
-                spec=f"cell:{cell}",
+                # another protocol makes other runs, since its plans may differ
+                spec=f"cell:{cell}:{committed.sha256[:12]}",
                 seed=protocol.first_seed + seed,
                 base=base,
             ),

@@ -7,8 +7,6 @@ the best mixtures on fresh seeds do.
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from dmix.mixing.effects.probes import MOST_GROUPS, controls_of
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.comparison.data.prepare import RUN_DATASET
@@ -24,6 +22,7 @@ from dmix.training.comparison.effects.world_plans import (
     NATURAL,
     PLAN,
 )
+from dmix.training.comparison.runs.facts import space_of_facts
 from dmix.training.comparison.runs.headroom import (
     farm_draws,
     headroom_draws,
@@ -63,7 +62,6 @@ from dmix.training.comparison.units.units import Unit
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
-from dmix.warehouse_schema.taxonomy import FIELDS
 
 
 def planned_runs(study: Study) -> dict[str, int]:
@@ -256,8 +254,6 @@ def planned_probes(study: Study) -> int:
     except NotFoundError:
         pass
     if study.paths.facts.is_file():
-        facts = read_json(study.paths.facts)
-        labels = tuple(label for field, label in facts["space"] if field == FIELDS[0])
-        space = DomainSpace(labels, np.array(facts["samples"], np.int64))
+        space = space_of_facts(read_json(study.paths.facts))
         return len(setting_probes(study.loaded.settings, space))
     return MOST_GROUPS + controls_of(MOST_GROUPS)

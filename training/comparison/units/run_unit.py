@@ -196,7 +196,7 @@ def _constant_mixture(
         plans = read_plans(paths)
         if plans is None:
             raise NotFoundError(f"{paths.results} has no plans of cells; run --stage confirmation")
-        return plans.mixture_N(argument, unit.base)
+        return plans.mixture_N(unit.controller, unit.base)
     return None
 
 

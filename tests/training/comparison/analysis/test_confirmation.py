@@ -62,7 +62,8 @@ def test_contrasts_recover_known_gains(rows):
 
 def test_hypotheses_take_the_weakest_comparison_and_correct_over_settings(rows):
     own = contrasts(rows, PROTOCOL)
-    found = hypotheses({"a": own, "b": own}, PROTOCOL)
+    two = dataclasses.replace(PROTOCOL, settings=("a", "b"))
+    found = hypotheses({"a": own, "b": own}, two)
     assert [(h.setting, h.claim) for h in found] == [
         ("a", "not behind"),
         ("b", "not behind"),
@@ -72,8 +73,11 @@ def test_hypotheses_take_the_weakest_comparison_and_correct_over_settings(rows):
     rivals = [row for row in own if row.role == "rival"]
     assert found[2].p == max(row.p for row in rivals) and found[2].p_holm == pytest.approx(2 * found[2].p)
     assert all(h.holds for h in found)
+    # a setting that is not finished counts in the correction
+    (alone, *_) = hypotheses({"a": own}, two)
+    assert alone.p_holm == pytest.approx(2 * alone.p)
     half_done = [row for row in own if row.cell != "regmix"]
-    assert {h.claim for h in hypotheses({"a": half_done}, PROTOCOL)} == {"not behind"}
+    assert {h.claim for h in hypotheses({"s": half_done}, PROTOCOL)} == {"not behind"}
 
 
 def test_ahead_in_u_alone_is_not_shown(rows):
@@ -81,7 +85,7 @@ def test_ahead_in_u_alone_is_not_shown(rows):
         dataclasses.replace(row, nats=-0.1) if row.cell == "grid" else row
         for row in contrasts(rows, PROTOCOL)
     ]
-    by_claim = {h.claim: h for h in hypotheses({"a": own}, PROTOCOL)}
+    by_claim = {h.claim: h for h in hypotheses({"s": own}, PROTOCOL)}
     assert by_claim["not behind"].holds and not by_claim["ahead"].holds
     assert next(row for row in own if row.cell == "grid").word == "depends on the scale"
 

@@ -30,6 +30,19 @@ EFFECT_ND = np.array([[1.0, -1.0], [-0.2, -0.4], [-1.0, 2.0], [-1.4, 1.2]])
 EFFECT_ND = EFFECT_ND - SPACE.natural_N @ EFFECT_ND
 
 
+class LinearCounts:
+    """Counts whose scores are linear in the mixture."""
+
+    def __init__(self, effect_ND):
+        self.effect_ND = effect_ND
+
+    def values(self, mixture_N):
+        return mixture_N @ self.effect_ND
+
+    def gradient(self, mixture_N):
+        return self.effect_ND
+
+
 def run(part, spec, number):
     name = f"{part}-{number:02d}"
     return {

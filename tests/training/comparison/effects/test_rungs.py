@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.training.comparison.effects.stored_runs import LinearCounts
 from tests.training.comparison.rivals.cell_rows import EFFECT_ND, OBJECTIVES, SETTINGS, SPACE, stored
 
 from dmix.mixing.effects.effects import Effects
@@ -31,19 +32,6 @@ PRIORS = WorldPriors(
     noise=0.4,
 )
 NATURAL_CHECKS = {"check-natural-0": SPACE.natural_N, "check-natural-1": SPACE.natural_N}
-
-
-class LinearCounts:
-    """Counts whose scores are linear in the mixture."""
-
-    def __init__(self, effect_ND):
-        self.effect_ND = effect_ND
-
-    def values(self, mixture_N):
-        return mixture_N @ self.effect_ND
-
-    def gradient(self, mixture_N):
-        return self.effect_ND
 
 
 def counts(effect_ND):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.training.comparison.effects.stored_runs import LinearCounts
 
 from dmix.mixing.controllers.effect import EffectController
 from dmix.mixing.effects.effects import Effects
@@ -40,19 +41,6 @@ PRIORS = WorldPriors(
     direction=0.3,
     noise=0.4,
 )
-
-
-class LinearCounts:
-    """Counts whose scores are linear in the mixture."""
-
-    def __init__(self, effect_ND):
-        self.effect_ND = effect_ND
-
-    def values(self, mixture_N):
-        return mixture_N @ self.effect_ND
-
-    def gradient(self, mixture_N):
-        return self.effect_ND
 
 
 def stored(effect_ND, *, estimator="counts"):

@@ -3,10 +3,12 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from dmix.mixing.space.domains import DomainSpace
 from dmix.training.comparison.data.study_paths import StudyPaths
-from dmix.training.comparison.runs.facts import find_scales
+from dmix.training.comparison.runs.facts import find_scales, space_of_facts
 from dmix.warehouse_schema.files.layout import publish_json
 
 OBJECTIVES = [SimpleNamespace(name="essays", weight=None), SimpleNamespace(name="problems", weight=0.5)]
@@ -48,3 +50,10 @@ def test_scales_of_a_world_are_those_of_its_file(paths):
     publish_json(paths.scales, {"essays": 0.25, "problems": 4.0})
     found = find_scales(paths, SETTING, NOTHING)
     assert found.scale == {"essays": 0.25, "problems": 4.0} and found.published
+
+
+def test_domains_come_back_from_the_facts_of_a_setting():
+    space = DomainSpace(("x", "y"), np.array([4, 0, 2, 1]))
+    facts = {"space": [list(pair) for pair in space.names], "samples": space.samples_N.tolist()}
+    found = space_of_facts(facts)
+    assert found.names == space.names and found.samples_N.tolist() == [4, 0, 2, 1]

@@ -43,3 +43,10 @@ def test_a_setting_that_the_protocol_does_not_name_is_refused(study):
     committed = CommittedProtocol(dataclasses.replace(PROTOCOL, settings=("other",)), "sha")
     with pytest.raises(InputError, match="not 's'"):
         rival_stages.cell_units(study, SPACE, committed)
+
+
+def test_a_confirmation_before_the_rivals_have_learnt_is_refused(study, monkeypatch):
+    monkeypatch.setattr(rival_stages, "missing_units", lambda units, paths: units[:3])
+    study.paths = None
+    with pytest.raises(InputError, match="3 runs of the stage rivals left; run --stage rivals first"):
+        rival_stages.cell_units(study, SPACE, CommittedProtocol(PROTOCOL, "sha"))
