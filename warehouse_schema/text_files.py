@@ -27,10 +27,13 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 MOST_YAML_VALUES = 1_000_000
 """Values of a YAML file, those that aliases repeat counted every time."""
+MOST_YAML_CHARACTERS = 16 << 20
+"""Characters of a YAML file: it takes minutes to read so many, and gigabytes of memory to read more."""
 _MOST_DIGITS = 1_000
 """Characters of a number in a YAML file; Python prints no integer of more than 4,300 digits."""
 
@@ -119,11 +122,16 @@ def parse_yaml(text: str, *, where: str) -> Any:
         where: What messages call it.
 
     Raises:
-        InputError: If it is no YAML, gives a name twice, has half a surrogate pair, or its aliases or its
-            nesting explode.
+        InputError: If it is no YAML, gives a name twice, has half a surrogate pair, is too large, or its
+            aliases or its nesting explode.
     """
     import yaml  # commands that read none need not wait for it
 
+    if len(text) > MOST_YAML_CHARACTERS:
+        raise InputError(
+            f"{where} has {len(text):,} characters, expected at most {MOST_YAML_CHARACTERS:,}; "
+            "give a smaller file"
+        )
     loader = None
     try:
         loader = yaml.SafeLoader(text)
@@ -208,11 +216,21 @@ def _check_nodes(root: "yaml.Node", where: str) -> None:
             _refuse_other_bases(node, where)
         if not isinstance(node, yaml.MappingNode):
             continue
-        lines: dict[tuple[str, str], int] = {}
-        for name, _ in node.value:
-            if not isinstance(name, yaml.ScalarNode):
-                continue
-            key, line = (name.tag, name.value), name.start_mark.line + 1
+        _refuse_twice(node, where)
+
+
+def _refuse_twice(mapping: "yaml.MappingNode", where: str) -> None:
+    """Refuses names that are one value, or one text, however they are written: yes and true, 1 and "1"."""
+    import yaml
+
+    loader, lines = yaml.SafeLoader(""), dict[object, int]()
+    for name, _ in mapping.value:
+        if not isinstance(name, yaml.ScalarNode):
+            continue
+        plain = name.tag in (_TEXT, _MERGE)
+        value = name.value if plain else loader.construct_object(name)
+        line = name.start_mark.line + 1
+        for key in {value, str(value)}:
             if key in lines:
                 raise InputError(
                     f"{where} contains {name.value!r} twice (lines {lines[key]} and {line}); keep one of them"

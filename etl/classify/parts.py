@@ -27,8 +27,9 @@ from dmix.warehouse_schema.files.storage import Place, size_of
 
 FORMAT = 2
 """Part of every fingerprint; one more for every change of the bytes that come out of a part."""
-PARQUET_FORMAT = 3
-"""The same for a part with a Parquet file. 3: ids of text columns are that text, as in JSON Lines."""
+PARQUET_FORMAT = 4
+"""The same for a part with a Parquet file. 3: ids of text columns are that text, as in JSON Lines. 4: times
+of a zone that this machine does not know cost no row."""
 
 
 Identity = tuple[str, str, str, str]

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dmix.etl.reading.blocks import BrokenInputError, decompressed, file_blocks, reading
-from dmix.etl.reading.parquet import damage, open_parquet, refuse_id_type, row_count, top_level_names
+from dmix.etl.reading.parquet import (
+    damage,
+    encrypted,
+    open_parquet,
+    refuse_id_type,
+    row_count,
+    top_level_names,
+)
 from dmix.etl.reading.pieces import LineCutter, RowGroupCutter, piece_bytes_of
 from dmix.etl.reading.sources import ENDINGS, KNOWN, FoundFile
 from dmix.etl.templates.alternatives import NOTHING, Alternatives
@@ -169,6 +176,8 @@ def _detected(head: bytes, tail: bytes) -> str | None:
 
 def _check_magic(found: FoundFile, head: bytes, tail: bytes) -> None:
     wanted = "parquet" if found.format == "parquet" else found.compression
+    if wanted == "parquet" and head.startswith(b"PARE"):
+        raise encrypted(found.path)
     detected = _detected(head, tail)
     if wanted == "none":
         if detected is None:

@@ -10,6 +10,7 @@ many rows name, or values share a long prefix (such a file may be a thousand tim
 text). A page that claims to be much larger than it is stored is not decoded (`parquet_pages`).
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -30,6 +31,11 @@ BATCH_BYTES = 4 << 20
 _DECODED_BYTES = 64 << 20
 _BELIEVABLE_BYTES = 4 << 30
 """A request for more memory than this comes from damage, and is no sign of a small machine."""
+_END_BYTES, _SIGNATURE_BYTES = 8, 28
+"""Size of the footer and the magic at the end; nonce and tag that sign a footer, which is before them."""
+_NO_VALUE = (ValueError, OverflowError, TypeError, LookupError, OSError)
+"""What Arrow raises where Python has no such value. The last two are for time zones: Python looks for a file
+of the name, finds none, a folder, or a name that is too long."""
 
 
 @contextmanager
@@ -64,16 +70,37 @@ def open_parquet(handle: BinaryIO, path: str, *, dictionaries: Sequence[str] = (
 
     Raises:
         BrokenInputError: If it is damaged.
+        InputError: If it is encrypted.
     """
     with damage():
         try:
-            return pq.ParquetFile(
+            file = pq.ParquetFile(
                 handle, buffer_size=block_bytes(path), pre_buffer=False, read_dictionary=list(dictionaries)
             )
         except pa.ArrowInvalid as error:
             if "footer" in str(error):
                 raise BrokenInputError("truncated_input", _said(error)) from None
             raise
+        if _is_signed(file, handle):
+            raise encrypted(path)
+        return file
+
+
+def encrypted(path: str) -> InputError:
+    """The error for a Parquet file that needs a key."""
+    return InputError(
+        f"{path} is an encrypted Parquet file, and dmix has no key; write it without encryption"
+    )
+
+
+def _is_signed(file: pq.ParquetFile, handle: BinaryIO) -> bool:
+    """True if a signature follows the footer: the columns are encrypted though the footer is not.
+
+    Arrow ends the process when it is asked for the metadata of such a column (pyarrow 26).
+    """
+    handle.seek(-_END_BYTES, os.SEEK_END)
+    footer_bytes = int.from_bytes(handle.read(4), "little")
+    return footer_bytes - int(file.metadata.serialized_size) == _SIGNATURE_BYTES
 
 
 def top_level_names(file: pq.ParquetFile) -> list[str]:
@@ -280,7 +307,7 @@ def _values(column: pa.Array, *, as_text: bool = False) -> list[object]:
         return [None if value is None else value.hex() for value in column.to_pylist()]
     try:
         values: list[object] = column.to_pylist()
-    except (ValueError, OverflowError, TypeError):
+    except _NO_VALUE:
         values = [_value(scalar) for scalar in column]
     return values
 
@@ -288,7 +315,7 @@ def _values(column: pa.Array, *, as_text: bool = False) -> list[object]:
 def _value(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
-    except (ValueError, OverflowError, TypeError) as error:
+    except _NO_VALUE as error:
         return Unreadable(_said(error))
 
 

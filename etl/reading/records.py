@@ -166,13 +166,15 @@ def _from_line(
     """The document of a line, or its reject; None for a blank line."""
     if isinstance(line, LongLine):
         return Reject(name, position, *too_long(line.size_bytes, max_bytes), prefix_of(line.prefix))
+    if not line or line.isspace():  # the parser's error for it costs a hundred times as much
+        return None
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         if position == 1 and line.startswith(_BOM):
-            return _from_line(name, 1, line.removeprefix(_BOM), columns, max_bytes)
-        if not line.strip():
-            return None
+            while line.startswith(_BOM):
+                line = line[len(_BOM) :]
+            return _from_line(name, 1, line, columns, max_bytes)
         record = _forgiving(line, columns, str(error))
     if isinstance(record, Refusal):
         return Reject(name, position, record.reason, record.detail, prefix_of(line))

@@ -239,12 +239,12 @@ def _expanded(pattern: str, skipped: Counter[str], not_below: Path | None) -> It
         root = path.resolve()
         yield from _files_below([root], root=root, skipped=skipped, given=pattern, not_below=not_below)
         return
+    if path.exists():
+        raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
     if path.is_symlink():
         raise InputError(
             f"the target of link {pattern} does not exist ({path.readlink()}); restore the target"
         )
-    if path.exists():
-        raise InputError(f"{pattern} is neither a file nor a folder; give regular files")
     if not glob.has_magic(pattern):
         raise NotFoundError(f"input {pattern} does not exist; give a file, a folder or a glob pattern")
     parts = path.absolute().parts

@@ -4,6 +4,7 @@ import codecs
 
 import pytest
 
+from dmix.warehouse_schema import text_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.text_files import parse_json, parse_yaml, read_json_object, read_text
 
@@ -63,6 +64,30 @@ def test_a_name_that_comes_twice_is_refused_at_every_depth():
     with pytest.raises(InputError, match="'x' twice"):
         parse_yaml("a:\n  - {x: 1, x: 1}\n", where="f.yaml")
     assert parse_yaml("a: {x: 1}\nb: {x: 1}\n", where="f.yaml") == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes: 1\ntrue: 2",
+        "1: a\n0x1: b",
+        "1: a\n1.0: b",
+        "~: 1\nnull: 2",
+        "a: {1: x, '1': y}",
+        "on: 1\nyes: 2",
+    ],
+)
+def test_one_name_written_in_two_ways_comes_twice(text):
+    with pytest.raises(InputError, match="twice"):
+        parse_yaml(text, where="f.yaml")
+    assert parse_yaml("yes: 1\nno: 2\n3: 3\n4: 4\n2: 5", where="f")[2] == 5
+
+
+def test_a_yaml_file_has_a_bound(monkeypatch):
+    monkeypatch.setattr(text_files, "MOST_YAML_CHARACTERS", 10)
+    assert parse_yaml("a: 2345678", where="f") == {"a": 2345678}
+    with pytest.raises(InputError, match="f has 11 characters, expected at most 10"):
+        parse_yaml("a: 23456789", where="f")
 
 
 def test_aliases_and_merges_work_and_bombs_of_them_are_refused():

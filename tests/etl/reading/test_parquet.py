@@ -86,6 +86,38 @@ def test_times_beyond_what_python_knows_cost_nothing_but_their_value(read):
     assert ids(read({"text": far})) == ["text_not_string", "text_not_string"]
 
 
+@pytest.mark.parametrize("zone", ["Mars/Phobos", "+99:99", "America", "x" * 5000])
+def test_times_of_a_zone_that_is_not_known_cost_nothing_but_their_value(read, zone):
+    when = pa.array([0, None], pa.timestamp("us", tz=zone))
+    columns = Columns(text="text", id=None, others=("id",))
+    for found in (
+        read({"text": ["a", "b"], "id": when}),
+        read({"text": ["a", "b"], "id": when}, columns=columns),
+    ):
+        assert [(entry.text, len(entry.id)) for entry in found] == [("a", 32), ("b", 32)]
+
+
+@pytest.mark.parametrize("footer", ["plain", "encrypted"])
+def test_an_encrypted_file_is_refused_and_ends_no_process(tmp_path, footer):
+    from pyarrow.parquet import encryption
+
+    class Keys(encryption.KmsClient):
+        def wrap_key(self, key_bytes, master_key_identifier):
+            return key_bytes.hex()
+
+    settings = encryption.EncryptionConfiguration(
+        footer_key="k", column_keys={"k": ["text"]}, plaintext_footer=footer == "plain"
+    )
+    factory = encryption.CryptoFactory(lambda config: Keys())
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), settings)
+    table = pa.table({"text": ["a"], "n": [1]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    [found] = find_files([str(tmp_path / "a.parquet")]).files
+    with pytest.raises(InputError, match=r"a\.parquet is an encrypted Parquet file.*without encryption"):
+        inspect_file(found, columns=("text",))
+
+
 @pytest.mark.parametrize(
     ("column", "most_rows"),
     [

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from dmix.etl.publishing.rejects import REASONS, Reject
+from dmix.etl.reading import records
 from dmix.etl.reading.documents import Columns, Document, document_id
 from dmix.etl.reading.inspection import inspect_file
 from dmix.etl.reading.records import read_documents
@@ -101,6 +102,16 @@ def test_blank_lines_count_as_positions_and_are_no_documents(read_bytes):
 def test_byte_order_mark_is_no_part_of_the_first_line(read_bytes):
     assert summary(read_bytes("a.jsonl", b"\xef\xbb\xbf" + jsonl({"text": "a"}))) == [(1, "a")]
     assert summary(read_bytes("a.txt", b"\xef\xbb\xbfa")) == [(1, "a")]
+    assert summary(read_bytes("a.jsonl", b"\xef\xbb\xbf" * 5000 + jsonl({"text": "a"}), limit=1 << 20)) == [
+        (1, "a")
+    ]
+
+
+def test_blank_lines_do_not_reach_the_parser(read_bytes, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(records.orjson, "loads", lambda line: parsed.append(line) or {"text": "a"})
+    assert summary(read_bytes("a.jsonl", b"\n \t\r\n\x0b\nx\n")) == [(4, "a")]
+    assert parsed == [b"x"]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])

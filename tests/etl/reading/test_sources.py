@@ -95,6 +95,12 @@ def test_missing_path_is_not_found(tmp_path, pattern):
         find_files([str(tmp_path / pattern)])
 
 
+def test_a_link_to_a_device_is_no_file_and_not_broken(tmp_path):
+    (tmp_path / "a.jsonl").symlink_to("/dev/null")
+    with pytest.raises(InputError, match=r"a\.jsonl is neither a file nor a folder"):
+        find_files([str(tmp_path / "a.jsonl")])
+
+
 def test_folder_without_known_files_names_the_known_endings(tmp_path):
     (tmp_path / "a.csv").write_text("x")
     (tmp_path / "b.doc").write_text("x")
