@@ -3,16 +3,20 @@
 One document in fifty, by hash of its id, becomes a feedback item, and another one in fifty a
 judging item, so no document gives both. `draw_items` reads until it has enough and copies nothing:
 `dmix etl shard --environment` later leaves those documents out of the training text. `hold_out` also
-writes the remaining documents, up to a limit of text. Where one in fifty gives too few items, as
-with ten long files, `hold_out` cuts the ends of documents off: at most a tenth of each.
+writes the remaining documents, up to a limit of text, each with its origin, and beside them the records
+that could not be read, so that `etl classify` counts these as rejects. Where one in fifty gives too few
+items, as with ten long files, `hold_out` cuts the ends of documents off: at most a tenth of each.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, BinaryIO
 
+from dmix.etl.publishing.copied import NOT_READ, copied_document, copied_reject
 from dmix.etl.publishing.rejects import Reject
 from dmix.etl.reading.documents import Columns, Document
 from dmix.etl.reading.inspection import inspect_file
@@ -22,10 +26,10 @@ from dmix.etl.spark.tasks import Meter
 from dmix.etl.templates.settings import PLAIN_TEXT
 from dmix.etl.templates.unread import Unread
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.layout import publish_bytes, written_together
 from dmix.warehouse_schema.sizes import num_text
 
-Record = dict[str, str]
+Record = dict[str, Any]
 
 FEEDBACK, JUDGING = 0, 1
 KINDS = (FEEDBACK, JUDGING)
@@ -88,7 +92,8 @@ def hold_out(
 
     Args:
         given: Files, folders and globs, as `etl classify` takes them.
-        corpus: JSON Lines file for the documents to train on.
+        corpus: JSON Lines file for the documents to train on; `not-read.jsonl` beside it is for the records
+            that could not be read, if there are any.
         items: JSON Lines file for the feedback items, `{"id", "text"}`.
         judging: The same for judging items; no documents are held out for them if None.
         num_items: Most items of each kind to hold out.
@@ -100,42 +105,21 @@ def hold_out(
         NotFoundError: If a path does not exist.
         InputError: If nothing is left to train on.
     """
-    files = find_files(given).files
     kinds = KINDS if judging is not None else (FEEDBACK,)
-    kept: list[Record] = []
-    held: dict[int, list[Record]] = {kind: [] for kind in kinds}
-    unread = Unread(read=columns.alternatives)
-    left_out = 0
-    for number, file in enumerate(files):
-        wanted = _wanted(held, num_items, files=len(files) - number)
-        size_bytes = 0
-        for document in _documents(file, columns):
-            if isinstance(document, Reject):
-                unread.add(document)
-                continue
-            kind = _item_kind(document)
-            if size_bytes > limit_bytes // len(files):
-                left_out += 1
-                break
-            if kind is not None and wanted.get(kind):
-                wanted[kind] -= 1
-                held[kind].append(_item(document))
-            else:
-                size_bytes += document.size_bytes
-                kept.append({"id": document.id, "text": document.text})
-    whole = sum(map(len, held.values()))
-    for kind in kinds:
-        missing = min(num_items, FEWEST_ITEMS) - len(held[kind])
-        if missing > 0 and kept:
-            kept, ends = _without_ends(kept, wanted=missing, kind=kind, kinds=len(kinds))
-            held[kind] += ends
-    if not kept or not all(held.values()):
-        raise _too_few(given, kept, held, unread)
-    if not dry_run:
-        write_items(items, held[FEEDBACK])
-        if judging is not None:
-            write_items(judging, held[JUDGING])
-        write_items(corpus, kept)
+    with _written_corpus(corpus, dry_run=dry_run) as (documents, not_read):
+        kept, held, whole, left_out, unread = _split(
+            given,
+            kinds=kinds,
+            num_items=num_items,
+            limit_bytes=limit_bytes,
+            columns=columns,
+            not_read=not_read,
+        )
+        if documents is not None:
+            write_items(items, held[FEEDBACK])
+            if judging is not None:
+                write_items(judging, held[JUDGING])
+            documents.writelines(map(_line, kept))
     return HeldOut(
         kept=len(kept),
         items=len(held[FEEDBACK]),
@@ -149,6 +133,71 @@ def hold_out(
         other_columns=unread.other_columns,
         item_characters=sum(len(item["text"]) for item in held[FEEDBACK]),
     )
+
+
+@contextmanager
+def _written_corpus(corpus: Path, *, dry_run: bool) -> Iterator[tuple[BinaryIO | None, BinaryIO | None]]:
+    """Files for the documents and for what could not be read, which appear together; None in a dry run."""
+    if dry_run:
+        yield None, None
+        return
+    with written_together(corpus.parent) as folder:
+        not_read = folder / NOT_READ
+        with open(folder / corpus.name, "wb") as documents, open(not_read, "wb") as rejects:
+            yield documents, rejects
+        if not not_read.stat().st_size:
+            not_read.unlink()
+            (corpus.parent / NOT_READ).unlink(missing_ok=True)
+
+
+def _split(
+    given: Sequence[str],
+    *,
+    kinds: Sequence[int],
+    num_items: int,
+    limit_bytes: int,
+    columns: Columns,
+    not_read: BinaryIO | None,
+) -> tuple[list[Record], dict[int, list[Record]], int, int, Unread]:
+    """Documents, items of each kind, how many of these are whole documents, documents left out, and rejects.
+
+    Raises:
+        InputError: If nothing is left to train on.
+    """
+    files = find_files(given).files
+    kept: list[Record] = []
+    held: dict[int, list[Record]] = {kind: [] for kind in kinds}
+    unread = Unread(read=columns.alternatives)
+    left_out = 0
+    for number, file in enumerate(files):
+        wanted = _wanted(held, num_items, files=len(files) - number)
+        size_bytes = 0
+        for document in _documents(file, columns):
+            if isinstance(document, Reject):
+                unread.add(document)
+                if not_read is not None:
+                    not_read.write(_line(copied_reject(document)))
+                continue
+            kind = _item_kind(document)
+            if size_bytes > limit_bytes // len(files):
+                left_out += 1
+                break
+            if kind is not None and wanted.get(kind):
+                wanted[kind] -= 1
+                held[kind].append(_item(document))
+            else:
+                size_bytes += document.size_bytes
+                path, position = document.path, document.position
+                kept.append(copied_document(document.id, document.text, path=path, position=position))
+    whole = sum(map(len, held.values()))
+    for kind in kinds:
+        missing = min(num_items, FEWEST_ITEMS) - len(held[kind])
+        if missing > 0 and kept:
+            kept, ends = _without_ends(kept, wanted=missing, kind=kind, kinds=len(kinds))
+            held[kind] += ends
+    if not kept or not all(held.values()):
+        raise _too_few(given, kept, held, unread)
+    return kept, held, whole, left_out, unread
 
 
 def _wanted(held: Mapping[int, Sequence[Record]], num_items: int, *, files: int) -> dict[int, int]:
@@ -352,5 +401,6 @@ def _excerpt(text: str) -> str:
     return words[0] if words else text[:_ITEM_CHARACTERS]
 
 
-def _line(record: Mapping[str, str]) -> bytes:
-    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+def _line(record: Mapping[str, Any]) -> bytes:
+    # what a reject shows of a file may be no UTF-8
+    return json.dumps(record, ensure_ascii=False).encode(errors="replace") + b"\n"

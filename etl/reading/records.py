@@ -1,7 +1,8 @@
 """Documents of one input file, in order, each with its position; what is none becomes a reject.
 
 Positions are lines counted from 1 for JSON Lines (blank lines count, and are no documents), rows
-from 1 for Parquet, and 1 for a text file. Memory: one block of lines or rows, and a small
+from 1 for Parquet, and 1 for a text file; lines of a copy keep those of the original
+(`dmix.etl.publishing.copied`). Memory: one block of lines or rows, and a small
 multiple of the longest document, which `max_document_bytes` bounds as it is stored.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from dmix.etl.publishing.copied import origin_of, reject_of
 from dmix.etl.publishing.rejects import PREFIX_CHARACTERS, Reject, prefix_of
 from dmix.etl.reading.blocks import BrokenInputError, LongLine, decompressed, file_blocks, lines_of, reading
 from dmix.etl.reading.documents import (
@@ -182,6 +184,10 @@ def _from_line(
         return Reject(
             name, position, "not_an_object", f"the line contains {kind_of(record)}", prefix_of(line)
         )
+    copied = reject_of(record)
+    if copied is not None:
+        return copied
+    name, position = origin_of(record) or (name, position)
     id_value = record.get(columns.id_or_default)
     if type(id_value) is float:  # orjson makes one of a whole number that is longer than 64 bits
         id_value = digits_of(line, columns.id_or_default)

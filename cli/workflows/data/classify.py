@@ -172,11 +172,13 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
 
             rejects = pq.read_table(path, columns=["path", "reason", "prefix"])
             rejects = rejects.filter(pc.equal(rejects["reason"], "missing_text"))
+            inputs = {given.name: given for given in part.inputs}
             for name, prefix in zip(rejects["path"].to_pylist(), rejects["prefix"].to_pylist(), strict=True):
+                if name not in inputs:  # of a copy: `dmix init`, which copied the others, said what helps
+                    continue
                 found[name] += 1
                 if name not in columns:
-                    source = next((given for given in part.inputs if given.name == name), None)
-                    columns[name] = _columns(source, prefix)
+                    columns[name] = _columns(inputs[name], prefix)
     read = Columns.of(settings).alternatives if version.documents else NOTHING
     lines = []
     for name, count in found.most_common(_MOST_FILES):
@@ -194,9 +196,9 @@ def without_text(warehouse: Warehouse, version: "CorpusVersion", settings: "Clas
     return lines
 
 
-def _columns(source: "InputFile | None", prefix: str) -> list[str]:
+def _columns(source: "InputFile", prefix: str) -> list[str]:
     """Names of columns of a file: of its schema, or those that the beginning of a record shows."""
-    if source is not None and source.format == "parquet" and Path(source.path).is_file():
+    if source.format == "parquet" and Path(source.path).is_file():
         import pyarrow.parquet as pq
 
         return list(pq.read_schema(source.path).names)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.quickstart import sizes, stages
 from dmix.cli.workflows.quickstart.answer import answer_result
-from dmix.cli.workflows.quickstart.files import Files, turned_down, write_files
+from dmix.cli.workflows.quickstart.files import Files, write_files
 from dmix.cli.workflows.quickstart.runs import has_started, judge_all, second_process, train_all
 from dmix.warehouse_schema.errors import InputError, InterruptedRunError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -78,9 +78,7 @@ def quickstart(
         )
     sync(warehouse)  # the report is made from it
     shown = [summary.run_id for summaries in runs.values() for summary in summaries]
-    report = write_report(
-        warehouse, runs=shown, out=files.folder / "report.html", turned_down=turned_down(files)
-    )
+    report = write_report(warehouse, runs=shown, out=files.folder / "report.html")
     return answer_result(runs, report.path, warehouse)
 
 

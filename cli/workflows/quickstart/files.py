@@ -13,7 +13,7 @@ from dmix.cli.workflows.start.project_files import (
     proxy_text,
     training_text,
 )
-from dmix.warehouse_schema.files.layout import publish_bytes, publish_json, read_json
+from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
 
@@ -27,10 +27,6 @@ class Files:
     @property
     def data(self) -> Path:
         return self.folder / "data"
-
-    @property
-    def turned_down(self) -> Path:
-        return self.data / "rejected.json"
 
     @property
     def scaled(self) -> Path:
@@ -71,13 +67,11 @@ def write_files(files: Files, data: Path | None, *, progress: Progress) -> None:
 
 
 def hold_out(files: Files, data: Path, *, progress: Progress) -> None:
-    """Copies own text and holds items out of it; counts what was turned down."""
+    """Copies own text and holds items out of it."""
     from dmix.etl.reading.holdout import field_folders
 
-    found = {}
     for field, folders in field_folders(data).items():
         result = copy_text(folders, field=field, text=files.data, out=files.data, num_items=sizes.ITEMS)
-        found[f"{sizes.NAME}-{field}"] = dict(result.rejected)
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in result.rejected.items())
         more = "dmix read only the first" if result.left_out else "all text is within"
         progress(
@@ -86,12 +80,6 @@ def hold_out(files: Files, data: Path, *, progress: Progress) -> None:
             f" {f'rejected: {rejected}' if rejected else 'none rejected'};"
             f" {more} {COPY_LIMIT_BYTES / 2**20:.0f} MB"
         )
-    publish_json(files.turned_down, found)
-
-
-def turned_down(files: Files) -> dict[str, dict[str, int]]:
-    """Documents that were turned down before classifying, by corpus and reason."""
-    return read_json(files.turned_down) if files.turned_down.is_file() else {}
 
 
 def scaled_environment(files: Files) -> Path:

@@ -5,7 +5,6 @@ speed of the machine with one matrix product, and writes the files that the next
 (`dmix.cli.workflows.start.project_files`).
 """
 
-import json
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,6 @@ from dmix.cli.workflows.start.project_files import (
     BYTES_PER_TOKEN,
     FEWEST_SCORED,
     FEWEST_STEPS,
-    NOT_READ,
     READ_RATE,
     STEPS,
     Checkpoint,
@@ -28,6 +26,7 @@ from dmix.cli.workflows.start.project_files import (
     scored_tokens,
     time_of_run,
 )
+from dmix.etl.publishing.copied import NOT_READ
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
 from dmix.training.run.request import unchecked_hub_id
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -66,7 +65,7 @@ class InitResult:
         sizes: Sizes of a run.
         model: Checkpoint or hub id that is trained; None for a small model from random weights.
         parameters: Weights of the model; None where they are not known.
-        not_read: File that lists the records which could not be read; None if it was not written.
+        not_read: Files that list the records which could not be read, one for each field that was copied.
     """
 
     folder: Path
@@ -75,7 +74,7 @@ class InitResult:
     sizes: Sizes
     model: str | None
     parameters: int | None
-    not_read: str | None = None
+    not_read: tuple[str, ...] = ()
 
 
 def init_project(
@@ -134,9 +133,8 @@ def init_project(
         bf16=bool(checkpoint.bf16),
     )
     texts = project_files(fields, sizes, checkpoint, reading=reading)
-    not_read = _not_read(fields)
     if not dry_run:
-        _write(out, {name: text for name, (_, text) in texts.items()}, not_read=not_read)
+        _write(out, {name: text for name, (_, text) in texts.items()})
     return _result(
         InitResult(
             folder=out,
@@ -145,7 +143,7 @@ def init_project(
             sizes=sizes,
             model=checkpoint.name,
             parameters=checkpoint.parameters,
-            not_read=NOT_READ if not_read and not dry_run else None,
+            not_read=() if dry_run else _not_read(fields),
         ),
         reading=reading,
         notes=checkpoint.notes,
@@ -154,22 +152,10 @@ def init_project(
     )
 
 
-def _not_read(fields: Mapping[str, FieldText]) -> str:
-    """The records of copied text that were not read, as JSON Lines."""
-    return "".join(
-        json.dumps({"field": field, **reject._asdict()}, ensure_ascii=False) + "\n"
-        for field, text in fields.items()
-        for reject in text.rejects
-        if text.copied
-    )
-
-
-def _write(out: Path, texts: Mapping[str, str], *, not_read: str) -> None:
+def _write(out: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         if name != "environment.yaml":
             publish_bytes(out / name, text.encode())
-    if not_read:
-        publish_bytes(out / NOT_READ, not_read.encode(errors="backslashreplace"))
     script = out / "run.sh"
     script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     # last, since it tells the next start that the project is whole
@@ -203,8 +189,8 @@ def _result(
             result.line(f"{field}: {line}")
     if more := more_text(found.fields, reading):
         result.line(more[0].lower() + more[1:])
-    if found.not_read:
-        result.line(f"list of all records that dmix could not read: {found.folder / found.not_read}")
+    for name in found.not_read:
+        result.line(f"list of all records that dmix could not read: {found.folder / name}")
     sizes = found.sizes
     result.line(
         f"a run: {num_text(sizes.steps, 'step')}, each with {num_text(sizes.samples_per_step, 'sample')} of "
@@ -230,6 +216,12 @@ def _result(
         else f"next: read {found.folder / 'run.sh'}, then start it"
     )
     return result
+
+
+def _not_read(fields: Mapping[str, FieldText]) -> tuple[str, ...]:
+    """Lists of the records that were not read of copied text; `etl classify` counts them as rejects."""
+    copied = (field for field, text in fields.items() if text.copied and text.rejected)
+    return tuple(f"data/{field}/{NOT_READ}" for field in copied)
 
 
 def share_of_text(tokens: int, fields: Mapping[str, FieldText]) -> str:

@@ -24,8 +24,6 @@ FEWEST_STEPS = 4
 FEWEST_SCORED = 10
 # Tokens that a model scores in the time in which it trains on one.
 READ_RATE = 3
-# Records of copied text that could not be read.
-NOT_READ = "not-read.jsonl"
 # Files in which every field is explained; they come with the package.
 EXAMPLES = Path(dmix.__file__).parent / "examples"
 # Learning rates of the small model: from random weights, and once it knows the source.

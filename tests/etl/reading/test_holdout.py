@@ -3,7 +3,12 @@ from hashlib import sha256
 
 import pytest
 
-from dmix.etl.reading.holdout import draw_items, field_folders, hold_out, split_end
+from dmix.etl.reading.documents import Document
+from dmix.etl.reading.holdout import PLAIN, draw_items, field_folders, hold_out, split_end
+from dmix.etl.reading.inspection import inspect_file
+from dmix.etl.reading.records import read_documents
+from dmix.etl.reading.sources import find_files
+from dmix.etl.spark.tasks import Meter
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -28,6 +33,36 @@ def test_items_and_corpus_are_disjoint_and_nothing_is_lost(two_files, tmp_path):
     assert (result.kept, result.items, dict(result.rejected)) == (792, 8, {"malformed_json": 2})
     assert {d["id"] for d in kept} | {d["id"] for d in held} == {f"{n}{i}" for n in "ab" for i in range(400)}
     assert {d["id"][0] for d in held} == {"a", "b"}
+
+
+def places(path):
+    """(path, position, id or reason) of all documents and rejects of files."""
+    return {
+        (found.path, found.position, found.id if isinstance(found, Document) else found.reason)
+        for file in find_files([str(path)]).files
+        for found in read_documents(
+            inspect_file(file, columns=()), columns=PLAIN, max_document_bytes=10**6, meter=Meter(None)
+        )
+    }
+
+
+def test_documents_and_rejects_of_a_copy_have_the_places_and_ids_of_the_original(two_files, tmp_path):
+    (two_files / "notes").mkdir()
+    (two_files / "notes" / "a \u00fc.txt").write_text("a text of a file " * 100)
+    (two_files / "latin.txt").write_bytes(b"caf\xe9 " * 20)
+    lines = ['{"text": "without an id"}', "", '{"text": "a line later"}', '{"no": "text"}']
+    (two_files / "a.jsonl").write_text("\n".join(lines))
+    copy, items = tmp_path / "copy" / "documents.jsonl", tmp_path / "items.jsonl"
+    result = hold_out([str(two_files)], corpus=copy, items=items, num_items=8, limit_bytes=10**6)
+    held = {item["id"] for item in read(items)}
+    assert places(copy.parent) == {place for place in places(two_files) if place[2] not in held}
+    assert sum(result.rejected.values()) == 3
+    # a copy of text that can all be read takes the list of before away
+    for name in ("a.jsonl", "latin.txt"):
+        (two_files / name).unlink()
+    (two_files / "b.jsonl").write_text("".join(f'{{"text": "{i} {"words " * 30}"}}\n' for i in range(400)))
+    hold_out([str(two_files)], corpus=copy, items=items, num_items=8, limit_bytes=10**6)
+    assert [path.name for path in copy.parent.iterdir()] == ["documents.jsonl"]
 
 
 def test_items_that_an_unreadable_file_cannot_give_come_from_the_others(two_files, tmp_path):

@@ -18,7 +18,6 @@ from dmix.training.report.queries.data_facts import (
     read_corpora,
     read_datasets,
     read_lone_start,
-    with_turned_down,
 )
 from dmix.training.report.queries.effects import read_effects
 from dmix.training.report.queries.farm_facts import read_farms
@@ -76,7 +75,6 @@ def write_report(
     out: Path | None = None,
     now: datetime | None = None,
     reload_seconds: float | None = None,
-    turned_down: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Report:
     """Writes the report as one HTML file, whole or not at all.
 
@@ -88,8 +86,6 @@ def write_report(
         now: Time that the page states, the current one by default.
         reload_seconds: How often the page loads itself anew while a run that it shows is under
             way; never by default.
-        turned_down: Documents that were turned down before classifying, by corpus and reason; they count
-            among its rejects.
 
     Raises:
         NotFoundError: If the warehouse or a named run does not exist.
@@ -106,7 +102,6 @@ def write_report(
             runs=runs,
             now=now or datetime.now(UTC),
             reload_seconds=reload_seconds,
-            turned_down=turned_down,
         )
     if out is None:
         out = (warehouse.run(runs[0]) if len(runs) == 1 else warehouse.root) / "report.html"
@@ -123,7 +118,6 @@ def render_report(
     runs: Sequence[str],
     now: datetime,
     reload_seconds: float | None = None,
-    turned_down: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Rendered:
     """The page on these runs, or on the newest ones.
 
@@ -159,11 +153,7 @@ def render_report(
     effects = read_effects(catalog, datasets=of_runs if runs else None)
     sections += [effects_section(found) for found in effects[:MAX_EFFECTS]]
     sections += [farm_section(farm) for farm in farms[:MAX_FARMS]]
-    sections.append(
-        data_section(
-            with_turned_down(read_corpora(catalog), turned_down or {}), datasets, read_lone_start(catalog)
-        )
-    )
+    sections.append(data_section(read_corpora(catalog), datasets, read_lone_start(catalog)))
     html = page(
         title=f"dmix report: {chosen[0]}" if len(chosen) == 1 else "dmix report",
         subtitle=f"{warehouse.root} · written {now:%Y-%m-%d %H:%M:%S} UTC by dmix {__version__}",

@@ -1,8 +1,6 @@
 """What the catalog says about corpora and datasets, as plain records."""
 
-import dataclasses
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,26 +103,6 @@ class Dataset:
     start: StartState
     found: Mapping[str, Mapping[Pair, int]]
     drops: frozenset[str]
-
-
-def with_turned_down(
-    corpora: Sequence[CorpusFacts], turned_down: Mapping[str, Mapping[str, int]]
-) -> list[CorpusFacts]:
-    """The corpora with what was turned down before classifying among their rejects.
-
-    Args:
-        corpora: As the catalog has them.
-        turned_down: Documents by corpus and reason.
-    """
-    found = []
-    for corpus in corpora:
-        reasons = Counter(dict(corpus.reasons))
-        reasons.update(turned_down.get(corpus.corpus, {}))
-        more = sum(turned_down.get(corpus.corpus, {}).values())
-        found.append(
-            dataclasses.replace(corpus, rejected=corpus.rejected + more, reasons=tuple(reasons.most_common()))
-        )
-    return found
 
 
 def read_corpora(catalog: Reader) -> list[CorpusFacts]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 from setuptools import Distribution
 
@@ -256,11 +257,26 @@ def test_records_that_are_not_read_are_named_and_listed(tmp_path, capsys):
     assert "--template first:text,body" in missing
     assert any("invalid_utf8" in line and "iconv" in line for line in said[1])
     assert any("1 .docx" in line for line in said[1])
-    listed = [json.loads(line) for line in (tmp_path / "out" / "not-read.jsonl").read_text().splitlines()]
-    assert [(row["path"], row["position"], row["reason"]) for row in listed] == [
+    listed = (tmp_path / "out" / "data" / "source" / "not-read.jsonl").read_text().splitlines()
+    assert [(row["path"], row["position"], row["reason"]) for row in map(_reject, listed)] == [
         ("latin.txt", 1, "invalid_utf8"),
         *(("odd.jsonl", position, "missing_text") for position in (1, 2, 3)),
     ]
+    # the corpus of the copy has them as rejects of the user's files, and its documents, too
+    at = ["--warehouse", str(tmp_path / "out" / "warehouse")]
+    copies = [f"--{field}={tmp_path / 'out' / 'data' / field}" for field in ("source", "target")]
+    assert run(["etl", "classify", *at, *copies]) == 0
+    assert "template" not in capsys.readouterr().err
+    assert run(["sql", *at, "--json", "SELECT rejected FROM corpora ORDER BY corpus"]) == 0
+    assert [row["rejected"] for row in json.loads(capsys.readouterr().out)] == [4, 0]
+    assert run(["sql", *at, "--json", "SELECT path, position FROM rejects ORDER BY ALL"]) == 0
+    assert json.loads(capsys.readouterr().out)[-1] == {"path": "odd.jsonl", "position": 3}
+    labels = (tmp_path / "out" / "warehouse" / "labels" / "main-source").glob("parts/*/*.parquet")
+    assert {path for file in labels for path in pq.read_table(file)["path"].to_pylist()} == {"text.jsonl"}
+
+
+def _reject(line):
+    return json.loads(line)["dmix_reject"]
 
 
 def test_records_with_text_in_other_columns_are_proposed_and_then_read(tmp_path, capsys):

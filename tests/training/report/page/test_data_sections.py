@@ -56,10 +56,3 @@ def test_what_was_found_is_counted_by_field_and_domain(screened):
         "Games": ["0", "1"],
         "all domains": ["2", "1"],
     }
-
-
-def test_what_was_turned_down_before_classifying_counts_among_the_rejects(warehouse, tmp_path):
-    counts = {"main-source": {"empty": 3, "no_text": 1}}
-    # 2 were turned down when the corpus was classified, for reasons that its files do not list
-    row = report_page(warehouse, tmp_path, turned_down=counts).table("rejected")["main-source"]
-    assert (row["rejected"], row["rejected because"]) == ("6", "empty 3, no text 1")

@@ -3,13 +3,7 @@
 import pytest
 from tests.training.report.fixtures import add_corpus, add_screening
 
-from dmix.training.report.queries.data_facts import (
-    CorpusFacts,
-    read_corpora,
-    read_datasets,
-    read_lone_start,
-    with_turned_down,
-)
+from dmix.training.report.queries.data_facts import read_corpora, read_datasets, read_lone_start
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.sync import sync
 
@@ -22,30 +16,6 @@ def read(warehouse):
             return query(catalog)
 
     return of
-
-
-def corpus(name="main", rejected=3, reasons=(("empty", 2), ("not_utf8", 1))):
-    return CorpusFacts(
-        corpus=name,
-        version=1,
-        field="source",
-        synthetic=False,
-        documents=10,
-        rejected=rejected,
-        classifier="embedded",
-        created_at="",
-        reasons=reasons,
-        found={},
-    )
-
-
-def test_what_was_turned_down_before_joins_the_rejects_of_its_corpus():
-    found, other = with_turned_down(
-        [corpus(), corpus("other")], {"main": {"not_utf8": 5, "no_template": 1}, "gone": {"empty": 9}}
-    )
-    assert found.rejected == 9
-    assert found.reasons == (("not_utf8", 6), ("empty", 2), ("no_template", 1))
-    assert other == corpus("other")
 
 
 def test_a_corpus_is_its_newest_version(read):
