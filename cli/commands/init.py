@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, settings_options
+from dmix.cli.show.options import (
+    Count,
+    FiniteFloat,
+    config_option,
+    dry_run_option,
+    json_option,
+    settings_options,
+)
 from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.templates.settings import TextSettings
@@ -16,7 +23,6 @@ from dmix.etl.templates.settings import TextSettings
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
-    required=True,
     metavar="DIR",
     help="Folder of your text, with sub-folders whose names start with 'source' and 'target'.",
 )
@@ -28,9 +34,19 @@ from dmix.etl.templates.settings import TextSettings
 @click.option(
     "--hours",
     type=FiniteFloat(),
-    default=1.0,
-    show_default=True,
-    help="Time limit in hours for one training run on this machine.",
+    help="Time limit in hours for one training run on this machine. Default: 1.",
+)
+@click.option(
+    "--steps",
+    type=Count(min=1, most=2**31 - 1),
+    help="Number of steps per run. Default: 16, or fewer if scoring after each step takes too long.",
+)
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Change the project in OUT to another --model, --hours or --steps. Flags that you leave out stay as "
+    "they were. If you edited a file, it stays, and dmix writes the new text beside it (FILE.new). Earlier "
+    "runs stay, too. --dry-run shows the changes.",
 )
 @settings_options(TextSettings)
 @json_option

@@ -35,7 +35,7 @@ def reject_of(record: Mapping[str, Any]) -> Reject | None:
     """The reject that a record is; None if it is none."""
     found = record.get(REJECT)
     place = _place(found)
-    if place is None:
+    if place is None or found is None:
         return None
     words = [found.get(name) for name in ("reason", "detail", "prefix")]
     if not all(map(_is_text, words)) or words[0] not in REASONS:

@@ -356,19 +356,20 @@ def _without_ends(
 
     With several kinds of items, every kind takes the ends of documents of its own.
     """
-    shorter: list[Record] = []
-    items: list[Record] = []
-    own = sum(index % kinds == kind for index in range(len(kept)))
-    for index, record in enumerate(kept):
-        if index % kinds != kind:
-            shorter.append(record)
-            continue
-        share = -(-(wanted - len(items)) // own)
-        own -= 1
-        text, passages = split_end(record["text"], most=share)
-        shorter.append({**record, "text": text})
-        items += [{"id": f"{record['id']}-end{i}", "text": passage} for i, passage in enumerate(passages)]
-    return shorter, items
+    shorter = list(kept)
+    items: dict[int, list[Record]] = {}
+    # short documents first, so that longer ones make up for what these cannot spare
+    own = sorted(range(kind, len(kept), kinds), key=lambda index: len(kept[index]["text"]))
+    missing = wanted
+    for done, index in enumerate(own):
+        record = kept[index]
+        text, passages = split_end(record["text"], most=-(-missing // (len(own) - done)))
+        missing -= len(passages)
+        shorter[index] = {**record, "text": text}
+        items[index] = [
+            {"id": f"{record['id']}-end{i}", "text": passage} for i, passage in enumerate(passages)
+        ]
+    return shorter, [item for index in sorted(items) for item in items[index]]
 
 
 def split_end(text: str, *, most: int) -> tuple[str, list[str]]:

@@ -50,6 +50,14 @@ def whole_batches(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size) * batch_size
 
 
+def smallest_share(samples: int) -> float:
+    """Share of all data below which natural mixing gives a domain less than one of so many samples.
+
+    Whole samples are drawn, so little or nothing of such a domain is read.
+    """
+    return 1 / samples
+
+
 def expected_coverage(
     space: DomainSpace, *, steps: int, step_samples: int, mixture_N: Vector | None = None
 ) -> FieldPasses:

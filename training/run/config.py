@@ -25,7 +25,7 @@ from dmix.mixing.delivery.step_plan import PlanSettings, check_settings
 from dmix.mixing.delivery.streams import StreamSizes
 from dmix.mixing.effects.plan import Supply
 from dmix.mixing.effects.store import check_objectives, fitting_effects
-from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage
+from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage, smallest_share
 from dmix.mixing.space.domains import DomainSpace
 from dmix.mixing.trajectories.objectives import (
     Environment,
@@ -435,14 +435,15 @@ def describe(config: RunConfig, manifest: DatasetManifest) -> str:
 def _too_short(config: RunConfig, manifest: DatasetManifest) -> str:
     """A note where natural mixing would give most target domains less than one sample; empty otherwise.
 
-    Whole samples are drawn, so little of such a field is read, whatever its share.
+    Whole samples are drawn, so little of such a field is read, whatever its share. `dmix init` says the same
+    beforehand, of text whose domains are not known yet.
     """
     if config.kind == "base":
         return ""
     space = DomainSpace.of_dataset(manifest)
-    due_N = config.steps * config.step_samples * space.natural_N
     target_N = space.target_N & (space.natural_N > 0)
-    rare = int((due_N[target_N] < 1).sum())
+    least = smallest_share(config.steps * config.step_samples)
+    rare = int((space.natural_N[target_N] < least).sum())
     if 2 * rare <= int(target_N.sum()):
         return ""
     return (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import check_kept_out
 from dmix.cli.workflows.preflight import check_environment, check_set
-from dmix.cli.workflows.timing import in_words
+from dmix.cli.workflows.timing import ESTIMATED, estimate
 from dmix.etl.spark.masters import DEFAULT_MASTER, refuse_connect
 from dmix.training.model.settings import load_proxy
 from dmix.training.run.request import base_of_proxies
@@ -161,8 +161,7 @@ def _farm_plan_result(warehouse: Warehouse, farm: "FarmPlan") -> Result:
     }
     result = Result(plan, farm)
     result.line(
-        f"{num_text(len(farm.todo), 'proxy')} of {speed.parameters:,} parameters: "
-        f"{in_words(3600 * speed.hours(farm.tokens))} in one process, without scoring. dmix estimated this "
-        "from one matrix product. The true time can be half or twice as long"
+        f"{num_text(len(farm.todo), 'proxy')} of {speed.parameters:,} parameters. Time in one "
+        f"process, without scoring: {estimate(3600 * speed.hours(farm.tokens))}. {ESTIMATED}"
     )
     return result

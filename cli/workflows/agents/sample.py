@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dmix.cli.show.result import Result
-from dmix.cli.workflows.timing import in_words
+from dmix.cli.workflows.timing import estimate
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
@@ -134,9 +134,9 @@ def _farm_work(tokens: int) -> dict[str, Any]:
 def _farm_words(report: dict[str, Any]) -> str:
     return (
         f"proxies on all trajectories would train on at most "
-        f"{num_text(report['farm_tokens_at_most'], 'token')}. A "
-        f"proxy of {_PROXY_WEIGHTS / 1e6:.1f} million weights takes "
-        f"{in_words(3600 * report['farm_hours_of_a_small_proxy'])} on this machine. For your proxy, run "
+        f"{num_text(report['farm_tokens_at_most'], 'token')}. Time on this machine for "
+        f"proxies of {_PROXY_WEIGHTS / 1e6:.1f} million weights: "
+        f"{estimate(3600 * report['farm_hours_of_a_small_proxy'])}. For your proxy, run "
         "'dmix mix collect --dry-run'"
     )
 
@@ -158,7 +158,7 @@ def _sample_result(report: dict[str, Any]) -> Result:
             f"{report['missing']} of {num_text(report['trajectories'], 'trajectory')} are missing. "
             "Algorithm 1 "
             f"needs at most {num_text(report['candidate_steps_at_most'], 'step')} for these "
-            f"({in_words(3600 * report['core_hours_at_most'])} on one core)"
+            f"(time on one core: {estimate(3600 * report['core_hours_at_most'], cores=1)})"
         )
         result.line(_farm_words(report))
         return result

@@ -14,7 +14,7 @@ from dmix.cli.workflows.effects.plan import (
     write_mixture,
 )
 from dmix.cli.workflows.preflight import check_model
-from dmix.cli.workflows.timing import ESTIMATED, in_words
+from dmix.cli.workflows.timing import ESTIMATED, estimate
 from dmix.mixing.effects.settings import PlanRules
 from dmix.training.model.settings import TrainingSettings, load_training
 from dmix.warehouse_schema.errors import InputError
@@ -138,7 +138,8 @@ def _check_line(
             f"{num_text(short.tokens, 'token')} "
             f"(together as long as {tokens / task.tokens:.3g} runs)"
         )
-    return f"{said}: {in_words(3600 * speed.hours(tokens))} on this machine, without scoring. {ESTIMATED}"
+    time = estimate(3600 * speed.hours(tokens))
+    return f"{said}. Time on this machine without scoring: {time}. {ESTIMATED}"
 
 
 def _facts(planned: PlannedMixture) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import check_kept_out
 from dmix.cli.workflows.preflight import check_dataset, check_environment, check_model
-from dmix.cli.workflows.timing import ESTIMATED, in_words
+from dmix.cli.workflows.timing import ESTIMATED, estimate
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
@@ -229,8 +229,8 @@ def _gradient_plan(found: "Measured", request: "ProbeRequest") -> tuple[dict[str
         f"would compute gradients of {num_text(plan.parameters, 'weight')} over "
         f"{num_text(plan.budget.tokens, 'token')}: {num_text(samples, 'sample')} per domain and "
         f"{'all' if plan.budget.items is None else plan.budget.items} items per objective. This "
-        f"takes {in_words(3600 * plan.hours)} and {size_text(plan.memory_bytes)} of memory on "
-        f"this machine. {ESTIMATED}"
+        f"takes {size_text(plan.memory_bytes)} of memory. Time on this machine: "
+        f"{estimate(3600 * plan.hours)}. {ESTIMATED}"
     )
 
 
@@ -254,8 +254,8 @@ def _probe_plan(found: "Measured", request: "ProbeRequest") -> tuple[dict[str, A
     return facts, (
         f"would train {num_text(len(plan.probes), 'probe')} of {num_text(plan.task.tokens, 'token')} "
         f"({num_text(len(groups), 'group')} of {num_text(int(found.space.active_N.sum()), 'domain')}, and "
-        f"controls), together as long as {plan.run_equivalents:.3g} runs. This takes "
-        f"{in_words(3600 * plan.hours)} on this machine, without scoring. {ESTIMATED}"
+        f"controls), together as long as {plan.run_equivalents:.3g} runs. Time on "
+        f"this machine without scoring: {estimate(3600 * plan.hours)}. {ESTIMATED}"
     )
 
 

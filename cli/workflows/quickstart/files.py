@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dmix.cli.workflows.quickstart import sizes
-from dmix.cli.workflows.start.init import COPY_LIMIT_BYTES, copy_text
+from dmix.cli.workflows.start.held_out import COPY_LIMIT_BYTES, copy_text
 from dmix.cli.workflows.start.project_files import (
     BASE_RATE,
     MODEL,

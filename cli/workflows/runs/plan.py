@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
-from dmix.cli.workflows.timing import ESTIMATED, in_words
+from dmix.cli.workflows.timing import ESTIMATED, estimate
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.sizes import num_text, size_text
@@ -143,6 +143,6 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
         )
         return
     result.line(
-        f"about {speed.tokens_per_second:,.0f} tokens per second in this process: "
-        f"{in_words(3600 * facts['hours'])} without scoring. {ESTIMATED}"
+        f"about {speed.tokens_per_second:,.0f} tokens per second in this process on idle cores. Time without "
+        f"scoring: {estimate(3600 * facts['hours'])}. {ESTIMATED}"
     )

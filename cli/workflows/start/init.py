@@ -1,30 +1,40 @@
 """`dmix init`: from a folder of text to the files and commands of a first run, sized for this machine.
 
-Nothing is classified or trained here: it draws evaluation items, looks at the model, measures the
-speed of the machine with one matrix product, and writes the files that the next commands read
-(`dmix.cli.workflows.start.project_files`).
+Nothing is classified or trained here: it draws evaluation items (`held_out`), looks at the model,
+estimates the speed of the machine (`sizes`), and writes the files that the next commands read
+(`project_files`, `run_script`). With `--update`, it fits the files of a project to other sizes or another
+model (`project`).
 """
 
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.result import Result
-from dmix.cli.workflows.start.project_files import (
+from dmix.cli.workflows.start.held_out import draw
+from dmix.cli.workflows.start.project import (
+    Change,
+    Project,
+    changes,
+    check_same_text,
+    digests_of,
+    digests_of_texts,
+    free_number,
+    is_project,
+    read_project,
+)
+from dmix.cli.workflows.start.project_files import Checkpoint, project_files
+from dmix.cli.workflows.start.run_script import more_text, suffix
+from dmix.cli.workflows.start.sizes import (
     BYTES_PER_TOKEN,
-    FEWEST_SCORED,
-    FEWEST_STEPS,
-    READ_RATE,
-    STEPS,
-    Checkpoint,
     FieldText,
     Sizes,
-    more_text,
-    project_files,
-    scored_tokens,
-    time_of_run,
+    fitting_sizes,
+    run_in_words,
+    small_domains,
 )
 from dmix.etl.publishing.copied import NOT_READ
 from dmix.etl.templates.settings import PLAIN_TEXT, TextSettings
@@ -40,18 +50,10 @@ from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
     from dmix.etl.reading.documents import Columns
-    from dmix.etl.reading.holdout import HeldOut
 
-# Items of each field and kind (feedback, judging).
-ITEMS = 100
-# Seconds of scoring in a run that nobody needs to save.
-_SCORING_SECONDS = 60
-# A run that reads this share of the text reads all that a user would miss.
-_NEARLY_ALL = 0.9
 # Weights of the model that `model.yaml` describes.
 _SMALL_WEIGHTS = 624_960
-# A copy of the text is written only where the ends of documents are cut off; such text is small.
-COPY_LIMIT_BYTES = 64 * 2**20
+_HOURS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ class InitResult:
         model: Checkpoint or hub id that is trained; None for a small model from random weights.
         parameters: Weights of the model; None where they are not known.
         not_read: Files that list the records which could not be read, one for each field that was copied.
+        changed: Files that are new or have another text than before.
     """
 
     folder: Path
@@ -75,97 +78,220 @@ class InitResult:
     model: str | None
     parameters: int | None
     not_read: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
 
 
 def init_project(
     *,
     out: Path,
-    data: Path,
+    data: Path | None = None,
     model: str | None = None,
-    hours: float = 1.0,
+    hours: float | None = None,
+    steps: int | None = None,
     settings: TextSettings = PLAIN_TEXT,
+    update: bool = False,
     dry_run: bool = False,
     progress: Progress,
 ) -> Result:
     """Looks at a folder of text and writes the files of a first run; the value is an `InitResult`.
 
+    With `update`, it fits the files of a project that exists to other sizes or another model. What is left
+    out stays as it was.
+
     Args:
         out: Folder for the files; made if it does not exist.
         data: Folder of text with sub-folders `source*` and `target*`.
         model: Checkpoint folder or hub id to train; a small model from random weights if None.
-        hours: Time limit in hours for one training run on this machine.
+        hours: Time limit in hours for one training run on this machine; one hour if None.
+        steps: Steps of a run; as many as `dmix train` takes, or fewer where scores take long, if None.
         settings: Where the text is in JSON Lines and Parquet files.
+        update: Change a project; files that somebody edited stay.
         dry_run: Look, and write nothing.
         progress: Receives a line for each field.
 
     Raises:
         NotFoundError: If a folder does not exist.
-        InputError: If a field has no text or too few documents, `out` holds a project already, or the
-            model is no checkpoint.
+        InputError: If a field has no text or too few documents, `out` holds a project already (or none, with
+            `update`), its text changed, or the model is no checkpoint.
     """
-    from dmix.etl.reading.documents import Columns
-    from dmix.etl.reading.holdout import field_folders
-
-    data, out = from_home(data).absolute(), from_home(out).absolute()
-    if not data.is_dir():
-        raise NotFoundError(
-            f"{data} is not a folder; give the folder with the sub-folders 'source' and 'target'"
-        )
-    if not 0 < hours < float("inf"):
-        raise InputError(f"--hours is {hours}, expected a number above 0")
-    if (out / "environment.yaml").exists():
-        raise InputError(
-            f"{out} already has a project (environment.yaml); choose another folder, or remove this one"
-        )
-    checkpoint = _look_at(model)
-    reading = settings.absolute()  # run.sh works in another folder
-    folders, columns = field_folders(data), Columns.of(reading)
+    out = from_home(out).absolute()
+    before = _project_before(out, update=update)
+    asked = _asked(before, data=data, model=model, hours=hours, steps=steps, settings=settings)
+    checkpoint = _look_at(asked.model)
     fields = {}
-    for field in FIELDS:
-        progress(f"reading the {field} text")
-        fields[field] = _draw(folders[field], field=field, out=out, columns=columns, dry_run=dry_run)
+    with TemporaryDirectory(prefix="dmix-init-") as temporary:
+        drawn = Path(temporary) if update else out
+        for field, (folders, columns) in _inputs(asked).items():
+            progress(f"reading the {field} text")
+            # an update compares what it would write with what there is
+            write = update or not dry_run
+            fields[field] = draw(folders, field=field, out=drawn, columns=columns, dry_run=not write)
+        kept = digests_of(drawn)
+        if update:
+            check_same_text(out, kept, before)
     sizes = fitting_sizes(
         tokens=sum(text.tokens for text in fields.values()),
         parameters=checkpoint.parameters,
         longest=checkpoint.max_positions,
-        hours=hours,
+        hours=asked.hours,
         items=[(text.feedback, text.item_characters / BYTES_PER_TOKEN) for text in fields.values()],
         bf16=bool(checkpoint.bf16),
+        asked_steps=asked.steps,
     )
-    texts = project_files(fields, sizes, checkpoint, reading=reading)
+    found = _files(out, fields, sizes, checkpoint, asked, update=update)
     if not dry_run:
-        _write(out, {name: text for name, (_, text) in texts.items()})
+        _write(out, found)
+        digests = kept | digests_of_texts(found.texts)
+        replace(found.project, model=checkpoint.name, digests=digests).write(out)
     return _result(
         InitResult(
             folder=out,
-            files={name: words for name, (words, _) in texts.items()},
+            files=found.words,
             fields=fields,
             sizes=sizes,
             model=checkpoint.name,
             parameters=checkpoint.parameters,
-            not_read=() if dry_run else _not_read(fields),
+            not_read=() if dry_run and not update else _not_read(fields),
+            changed=tuple(change.name for change in found.changes if change.write_to is not None),
         ),
-        reading=reading,
+        found,
         notes=checkpoint.notes,
-        hours=hours,
         dry_run=dry_run,
     )
 
 
-def _write(out: Path, texts: Mapping[str, str]) -> None:
-    for name, text in texts.items():
-        if name != "environment.yaml":
-            publish_bytes(out / name, text.encode())
-    script = out / "run.sh"
-    script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    # last, since it tells the next start that the project is whole
-    publish_bytes(out / "environment.yaml", texts["environment.yaml"].encode())
+def _project_before(out: Path, *, update: bool) -> Project | None:
+    """What made the project that is to change; None for a new one, or where no record says so.
+
+    Raises:
+        InputError: If there is a project and none is to change, or the other way round.
+    """
+    if update and not is_project(out):
+        raise InputError(f"{out} has no project (environment.yaml); leave out --update to make one")
+    if not update and is_project(out):
+        raise InputError(
+            f"{out} already has a project (environment.yaml). For other sizes or another model, add "
+            "--update: files that you edited stay, and so do earlier runs. To see the changes first, add "
+            "--update --dry-run. For other text, choose another folder"
+        )
+    return read_project(out) if update else None
 
 
-def _result(
-    found: InitResult, *, reading: TextSettings, notes: Sequence[str], hours: float, dry_run: bool
-) -> Result:
+def _asked(
+    before: Project | None,
+    *,
+    data: Path | None,
+    model: str | None,
+    hours: float | None,
+    steps: int | None,
+    settings: TextSettings,
+) -> Project:
+    """What the user wants: what was given, then what the project has, then the defaults.
+
+    Raises:
+        InputError: If a value is missing or makes no sense.
+        NotFoundError: If the folder does not exist.
+    """
+    if data is None and before is not None:
+        data = Path(before.data)
+    if data is None:
+        raise InputError("--data is missing; give the folder with the sub-folders 'source' and 'target'")
+    data = from_home(data).absolute()
+    if not data.is_dir():
+        raise NotFoundError(
+            f"{data} is not a folder; give the folder with the sub-folders 'source' and 'target'"
+        )
+    if hours is None:
+        hours = _HOURS if before is None else before.hours
+    if not 0 < hours < float("inf"):
+        raise InputError(f"--hours is {hours}, expected a number above 0")
+    if steps is None and before is not None:
+        steps = before.steps
+    if steps is not None and steps < 1:
+        raise InputError(f"--steps is {steps}, expected 1 or more")
+    if before is not None:
+        model = before.model if model is None else model
+        settings = before.reading if settings == PLAIN_TEXT else settings
+    return Project(
+        data=str(data),
+        model=model,
+        hours=hours,
+        steps=steps,
+        reading=settings.absolute(),  # run.sh works in another folder
+        number=1 if before is None else before.number,
+        digests={} if before is None else before.digests,
+    )
+
+
+def _inputs(asked: Project) -> "dict[str, tuple[list[str], Columns]]":
+    """Folders of each field, and what is read of their records."""
+    from dmix.etl.reading.documents import Columns
+    from dmix.etl.reading.holdout import field_folders
+
+    folders, columns = field_folders(Path(asked.data)), Columns.of(asked.reading)
+    return {field: (folders[field], columns) for field in FIELDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """Files of a project, with what becomes of them.
+
+    Attributes:
+        texts: Text of each file.
+        words: A few words about each file.
+        changes: What becomes of each file.
+        project: What made the project, for its record.
+        update: Whether there was a project.
+    """
+
+    texts: Mapping[str, str]
+    words: dict[str, str]
+    changes: list[Change]
+    project: Project
+    update: bool
+
+
+def _files(
+    out: Path,
+    fields: Mapping[str, FieldText],
+    sizes: Sizes,
+    checkpoint: Checkpoint,
+    asked: Project,
+    *,
+    update: bool,
+) -> _Files:
+    """The files for these sizes. Where they change, `run.sh` uses a warehouse without earlier runs."""
+
+    def of(number: int) -> tuple[dict[str, str], dict[str, str], list[Change]]:
+        files = project_files(fields, sizes, checkpoint, reading=asked.reading, number=number)
+        texts = {name: text for name, (_, text) in files.items()}
+        known = asked if update and asked.digests else None
+        return texts, {name: words for name, (words, _) in files.items()}, changes(out, texts, known)
+
+    number = asked.number
+    texts, words, found = of(number)
+    if update and any(change.write_to is not None for change in found):
+        number = free_number(out, number)
+        texts, words, found = of(number)
+    return _Files(
+        texts=texts, words=words, changes=found, project=replace(asked, number=number), update=update
+    )
+
+
+def _write(out: Path, found: _Files) -> None:
+    targets = {change.name: change.write_to for change in found.changes if change.write_to is not None}
+    # the environment last, since it tells the next start that the project is whole
+    for name, target in sorted(targets.items(), key=lambda pair: pair[0] == "environment.yaml"):
+        publish_bytes(out / target, found.texts[name].encode())
+        if name == "run.sh":
+            script = out / target
+            script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def _result(found: InitResult, files: _Files, *, notes: Sequence[str], dry_run: bool) -> Result:
     from dmix.etl.reading.sources import conversion
+
+    reading, hours = files.project.reading, files.project.hours
 
     shown = asdict(found)
     for text in shown["fields"].values():
@@ -192,11 +318,9 @@ def _result(
     for name in found.not_read:
         result.line(f"list of all records that dmix could not read: {found.folder / name}")
     sizes = found.sizes
-    result.line(
-        f"a run: {num_text(sizes.steps, 'step')}, each with {num_text(sizes.samples_per_step, 'sample')} of "
-        f"{num_text(sizes.seq_len, 'token')}; {num_text(sizes.tokens, 'token')} in all"
-        f"{share_of_text(sizes.tokens, found.fields)}{time_of_run(sizes)}"
-    )
+    result.line(run_in_words(sizes, found.fields))
+    if small := small_domains(sizes, found.fields):
+        result.line(small)
     if sizes.limit is not None:
         result.line(
             f"dmix scores {sizes.limit} of the items of each objective, before the first step and after each "
@@ -209,6 +333,9 @@ def _result(
             f"warning: a run takes longer than --hours {hours:g}, and dmix found no smaller run. Give more "
             "--hours, or a smaller --model"
         )
+    if files.update:
+        _add_changes(result, files, dry_run=dry_run)
+        return result
     result.table(["file", "content"], list(found.files.items()))
     result.line(
         f"would write these files into {found.folder}"
@@ -218,16 +345,27 @@ def _result(
     return result
 
 
+def _add_changes(result: Result, files: _Files, *, dry_run: bool) -> None:
+    """Lines about an update: what becomes of each file, and in a dry run how its text differs."""
+    for change in files.changes:
+        result.line(f"{change.name}: {change.words}")
+        for line in change.lines if dry_run else ():
+            result.line(f"  {line}")
+    if not any(change.write_to is not None for change in files.changes):
+        result.line("the project has these sizes already; nothing changes")
+    elif dry_run:
+        result.line("would write these changes; leave out --dry-run to do it")
+    elif files.project.number > 1:
+        result.line(
+            f"run.sh now uses warehouse{suffix(files.project.number)}, since runs of other sizes cannot be "
+            "compared; earlier warehouses stay as they are"
+        )
+
+
 def _not_read(fields: Mapping[str, FieldText]) -> tuple[str, ...]:
     """Lists of the records that were not read of copied text; `etl classify` counts them as rejects."""
     copied = (field for field, text in fields.items() if text.copied and text.rejected)
     return tuple(f"data/{field}/{NOT_READ}" for field in copied)
-
-
-def share_of_text(tokens: int, fields: Mapping[str, FieldText]) -> str:
-    """How much of the text a run reads, as an addition to a line; empty if it reads nearly all of it."""
-    share = tokens / max(1, sum(text.tokens for text in fields.values()))
-    return f" ({share:.0%} of the text)" if share < _NEARLY_ALL else ""
 
 
 def _few_items(fields: Mapping[str, FieldText]) -> str:
@@ -254,75 +392,6 @@ def _held_out_from(text: FieldText) -> str:
         return documents
     ends = "items are the ends of documents"
     return f"{documents}, the other {ends}" if text.whole else f"all {ends}"
-
-
-def fitting_sizes(
-    *,
-    tokens: int,
-    parameters: int | None,
-    longest: int | None,
-    hours: float,
-    items: Sequence[tuple[int, float]] = (),
-    bf16: bool = False,
-) -> Sizes:
-    """Sizes of a run that passes once over the text, or less where that takes too many hours.
-
-    Scoring takes at most half of the time of a run that takes longer than two minutes: dmix scores fewer
-    items, and where scores would become mostly chance, the run has fewer steps.
-
-    Args:
-        tokens: Tokens of both fields.
-        parameters: Weights of the model; None where they are not known.
-        longest: Most positions that the model takes; None for no bound.
-        hours: Longest training run, its scoring included.
-        items: Number and tokens of the feedback items of each objective.
-        bf16: Whether a processor computes in bf16.
-    """
-    from dmix.training.model.estimate.shapes import OPERATIONS
-    from dmix.training.model.estimate.speed import training_speed
-
-    speed = None if parameters is None else training_speed(OPERATIONS * parameters, bf16=bf16)
-    small = parameters is not None and parameters < 50e6
-    seq_len = min(256 if small else 512, longest or 512)
-    steps, limit, budget = STEPS, None, float(tokens)
-    if speed is not None:
-        room = speed * hours * 3600  # in tokens that are trained on
-        steps, limit = _fitting_scores(items, share=min(room / 2, max(tokens, _SCORING_SECONDS * speed)))
-        budget = min(tokens, max(0, room - (steps + 1) * scored_tokens(items, limit) / READ_RATE))
-    samples = max(1, int(budget / seq_len / steps))
-    batch = 32
-    while batch > 1 and samples < 2 * batch:
-        batch //= 2
-    return Sizes(
-        seq_len=seq_len,
-        batch_size=batch,
-        samples_per_step=max(batch, samples // batch * batch),
-        steps=steps,
-        tokens_per_second=speed,
-        scored_tokens=round(scored_tokens(items, limit)),
-        limit=limit,
-    )
-
-
-def _fitting_scores(items: Sequence[tuple[int, float]], *, share: float) -> tuple[int, int | None]:
-    """Steps of a run, and the items of each objective that it scores; None for all.
-
-    Args:
-        items: Number and tokens of the items of each objective.
-        share: Time that scoring may take, in tokens that are trained on in that time.
-    """
-    from dmix.etl.reading.holdout import FEWEST_ITEMS
-
-    steps, most = STEPS, max((number for number, _ in items), default=0)
-
-    def fits(limit: int) -> bool:
-        return (steps + 1) * scored_tokens(items, limit) / READ_RATE <= share
-
-    while steps > FEWEST_STEPS and not fits(FEWEST_ITEMS):
-        steps //= 2
-    limits = range(most, FEWEST_SCORED, -1)
-    limit = next((limit for limit in limits if fits(limit)), FEWEST_SCORED)
-    return steps, limit if limit < most else None
 
 
 def _bf16_for_training() -> tuple[str, ...]:
@@ -361,85 +430,4 @@ def _look_at(model: str | None) -> Checkpoint:
         parameters=sum(stored_weights(folder).values()) or None,
         max_positions=positions,
         bf16=_bf16_for_training(),
-    )
-
-
-def copy_text(
-    folders: list[str],
-    *,
-    field: str,
-    text: Path,
-    out: Path,
-    num_items: int = ITEMS,
-    columns: "Columns | None" = None,
-    dry_run: bool = False,
-) -> "HeldOut":
-    """Copies the text of a field to `text/FIELD` and holds items out of it: `out/items`, `out/judging`.
-
-    Args:
-        folders: Folders of the field.
-        field: Its name.
-        text: Folder for the copy, of at most `COPY_LIMIT_BYTES`.
-        out: Folder for the items.
-        num_items: Most items of each kind.
-        columns: Where the text is in records; the column `text` if None.
-        dry_run: Read and count, and write nothing.
-
-    Raises:
-        InputError: If nothing is left to train on.
-    """
-    from dmix.etl.reading.holdout import PLAIN, hold_out
-
-    return hold_out(
-        folders,
-        corpus=text / field / "documents.jsonl",
-        items=out / "items" / f"{field}.jsonl",
-        judging=out / "judging" / f"{field}.jsonl",
-        num_items=num_items,
-        limit_bytes=COPY_LIMIT_BYTES,
-        columns=columns or PLAIN,
-        dry_run=dry_run,
-    )
-
-
-def _draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_run: bool) -> FieldText:
-    """Items of a field, written below `items/`; the text, too, where it must be cut for them."""
-    from dmix.etl.reading.holdout import draw_items, write_items
-    from dmix.etl.reading.sources import find_files
-
-    skipped = find_files(folders).skipped
-    drawn = draw_items(folders, num_items=ITEMS, columns=columns)
-    feedback, judging = out / "items" / f"{field}.jsonl", out / "judging" / f"{field}.jsonl"
-    if drawn.enough:
-        if not dry_run:
-            write_items(feedback, drawn.feedback)
-            write_items(judging, drawn.judging)
-        return FieldText(
-            inputs=tuple(folders),
-            size_bytes=drawn.size_bytes,
-            feedback=len(drawn.feedback),
-            judging=len(drawn.judging),
-            copied=False,
-            whole=len(drawn.feedback) + len(drawn.judging),
-            rejected=drawn.rejected,
-            rejects=drawn.rejects,
-            not_read=drawn.not_read,
-            other_columns=drawn.other_columns,
-            skipped=skipped,
-            item_characters=sum(len(item["text"]) for item in drawn.feedback),
-        )
-    held = copy_text(folders, field=field, text=out / "data", out=out, columns=columns, dry_run=dry_run)
-    return FieldText(
-        inputs=(f"data/{field}",),
-        size_bytes=held.size_bytes,
-        feedback=held.items,
-        judging=held.judging,
-        copied=True,
-        whole=held.whole,
-        rejected=held.rejected,
-        rejects=held.rejects,
-        not_read=held.not_read,
-        other_columns=held.other_columns,
-        skipped=skipped,
-        item_characters=held.item_characters,
     )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage
+from dmix.mixing.space.budget import FieldPasses, auto_step_samples, expected_coverage, smallest_share
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
 
@@ -21,6 +21,13 @@ def test_auto_takes_the_smallest_multiple_of_the_batch_that_covers_everything():
 def test_auto_refuses_no_steps_and_no_batch(steps, batch):
     with pytest.raises(InputError, match="expected at least 1"):
         auto_step_samples(space(60, 40), steps, batch)
+
+
+def test_a_domain_of_the_smallest_share_is_due_one_sample_and_all_are_where_everything_is_covered():
+    found = space(70, 10, 19, 1)
+    samples = 3 * auto_step_samples(found, 3, 4)
+    assert (found.natural_N >= smallest_share(samples)).all()
+    assert (found.natural_N < smallest_share(50)).tolist() == [False, False, False, True]
 
 
 def test_natural_mixing_covers_both_fields_alike():

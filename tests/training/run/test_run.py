@@ -16,6 +16,8 @@ from tests.training.run.runs import StopAfter, events, with_training
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.dataset import MixedDataset
 from dmix.mixing.delivery.step_plan import PlanSettings
+from dmix.training.model.estimate import speed
+from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.models import load_model
 from dmix.training.run.checkpoints import load_checkpoint
 from dmix.training.run.resuming.checkpoint_files import checkpoints
@@ -121,6 +123,18 @@ def test_a_run_without_an_environment_has_no_scores(job, tmp_path):
     plain = dataclasses.replace(job, environment=None, controller=natural(), steps=2)
     summary = train(plain, folder=tmp_path / "run")
     assert summary.feedback_TD.shape == (3, 0) and not events(tmp_path / "run", "feedback")
+
+
+def test_a_run_keeps_its_speed_for_later_estimates(job, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("dmix.training.run.watching.rate._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("dmix.training.run.watching.rate._LEAST_SHARE", 0.0)
+    plain = dataclasses.replace(job, environment=None, controller=natural(), steps=2)
+    train(plain, folder=tmp_path / "run")
+    shape = shape_of(job.model, job.manifest)
+    operations = shape.operations_per_token(job.manifest.seq_len)
+    monkeypatch.setattr(speed, "_matrix_operations_per_second", lambda *, bf16, kept: 0.0)
+    assert speed.training_speed(operations) > 0
 
 
 def test_samples_per_step_must_be_a_multiple_of_the_batch(job, tmp_path):

@@ -309,7 +309,8 @@ def _seconds_a_run(study: Study, seconds: Sequence[float], tokens: int) -> float
         model = str(study.paths.warehouse.model(base_name(study.loaded.settings.run_base)))
         bf16 = trains_in_bf16(run_training(study.loaded))
         with threadpool_limits(1):  # as each process of the queue
-            speed = estimated_speed(shape_of(model, manifest), seq_len=manifest.seq_len, bf16=bf16)
+            shape = shape_of(model, manifest)
+            speed = estimated_speed(shape, seq_len=manifest.seq_len, bf16=bf16, kept=False)
         return tokens / speed.tokens_per_second
     except NotFoundError:
         return tokens * _seconds_a_token_elsewhere(study)

@@ -1,14 +1,17 @@
 """How long training would take on this machine, by arithmetic: nothing is built or trained.
 
-One matrix product of some tenths of a second says how fast the machine multiplies; a model needs
-a number of operations for each token. The real time was within a factor of two of this.
+A model needs a number of operations for each token. Runs on this machine keep how many they did per
+second. Before the first run of such a size, one matrix product of some tenths of a second says how fast
+the machine multiplies; the real time was within a factor of two of this. All speeds are those of idle
+cores: `dmix.training.model.estimate.load` says how much longer it takes now.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dmix.training.model.estimate.machine import kept_speed
+from dmix.training.model.estimate.machine import fastest_speed, keep_speed, kept_speed, known_speed
 from dmix.training.model.estimate.memory import has_gpu
 from dmix.training.model.estimate.shapes import ModelShape
 from dmix.training.model.settings import TrainingSettings
@@ -35,9 +38,10 @@ class Speed:
         return tokens / self.tokens_per_second / 3600
 
 
-def estimated_speed(shape: ModelShape, *, seq_len: int, bf16: bool = False) -> Speed:
-    """Speed of a model by its shape, for samples of L tokens; `bf16` as of `training_speed`."""
-    return Speed(shape.parameters, training_speed(shape.operations_per_token(seq_len), bf16=bf16))
+def estimated_speed(shape: ModelShape, *, seq_len: int, bf16: bool = False, kept: bool = True) -> Speed:
+    """Speed of a model by its shape, for samples of L tokens; `bf16` and `kept` as of `training_speed`."""
+    operations = shape.operations_per_token(seq_len)
+    return Speed(shape.parameters, training_speed(operations, bf16=bf16, kept=kept))
 
 
 def trains_in_bf16(training: TrainingSettings) -> bool:
@@ -45,17 +49,39 @@ def trains_in_bf16(training: TrainingSettings) -> bool:
     return training.precision == "bf16" or (training.precision == "auto" and has_gpu())
 
 
-def training_speed(operations_per_token: float, *, bf16: bool = False) -> float:
+def training_speed(operations_per_token: float, *, bf16: bool = False, kept: bool = True) -> float:
     """Tokens per second for a model that needs that many floating-point operations for each of them.
 
     Args:
         operations_per_token: Of forward and backward passes.
         bf16: Whether a processor computes in bf16; a GPU always does.
+        kept: Use what was measured before; not where this process has fewer threads for a while.
     """
-    return _EFFICIENCY * _matrix_operations_per_second(bf16=bf16) / operations_per_token
+    measured = known_speed(_training_kind(operations_per_token, bf16=bf16)) if kept else None
+    if measured is not None:
+        return measured / operations_per_token
+    return _EFFICIENCY * _matrix_operations_per_second(bf16=bf16, kept=kept) / operations_per_token
 
 
-def _matrix_operations_per_second(*, bf16: bool) -> float:
+def keep_training_speed(operations_per_token: float, tokens_per_second: float, *, bf16: bool) -> None:
+    """Keeps how fast a model trained on this machine, for models of about its size.
+
+    Args:
+        operations_per_token: Of forward and backward passes.
+        tokens_per_second: On idle cores.
+        bf16: As of `training_speed`.
+    """
+    kind = _training_kind(operations_per_token, bf16=bf16)
+    keep_speed(kind, tokens_per_second * operations_per_token)
+
+
+def _training_kind(operations_per_token: float, *, bf16: bool) -> str:
+    """Kind of work by device, precision and size: small models reach less of the machine's speed."""
+    size = round(2 * math.log10(max(1.0, operations_per_token))) / 2
+    return f"training {'gpu' if has_gpu() else 'bf16' if bf16 else 'fp32'} 1e{size:g}"
+
+
+def _matrix_operations_per_second(*, bf16: bool, kept: bool) -> float:
     """Floating-point operations per second of a matrix product, on the GPU where there is one."""
     if has_gpu():
         return kept_speed("gpu", _gpu_operations_per_second)
@@ -64,7 +90,11 @@ def _matrix_operations_per_second(*, bf16: bool) -> float:
     import numpy as np
 
     square_ = np.ones((1024, 1024), dtype=np.float32)
-    return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
+
+    def measure() -> float:
+        return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
+
+    return fastest_speed("fp32", measure) if kept else measure()
 
 
 def _gpu_operations_per_second() -> float:

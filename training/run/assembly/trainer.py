@@ -41,6 +41,7 @@ from dmix.training.run.resuming.checkpoint_files import recorded_chain, steps_do
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.loggers import make_loggers
 from dmix.training.run.watching.progress import Monitor
+from dmix.training.run.watching.rate import RateMeter
 from dmix.training.run.watching.signals import StopRequest
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.files.events import EventLog, read_events_backwards
@@ -199,6 +200,8 @@ def make_trainer(
             saved=callback.note_checkpoint,
         )
         callbacks.append(saver)
+    if dist.get_world_size() == 1 and settings.lora is None:  # adapters cost fewer operations
+        callbacks.append(_rate_meter(job))
     clip = settings.gradient_clip
     trainer = Trainer(
         model=model,
@@ -226,6 +229,17 @@ def make_trainer(
     # Composer's own "auto" does the same, begins anew after a resume, and warns of itself
     trainer.state.auto_microbatching = halves_when_memory_runs_out(settings)
     return trainer
+
+
+def _rate_meter(job: TrainingJob) -> RateMeter:
+    """What keeps the speed of the run."""
+    shape = shape_of(job.model, job.manifest)
+    return RateMeter(
+        operations_per_token=shape.operations_per_token(job.manifest.seq_len),
+        tokens=job.plan.batch_size * job.manifest.seq_len,
+        bf16=computes_in_bf16(job.training),
+        on_gpu=on_gpu(),
+    )
 
 
 def halves_when_memory_runs_out(settings: TrainingSettings) -> bool:

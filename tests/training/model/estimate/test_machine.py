@@ -24,6 +24,11 @@ def test_a_speed_is_measured_once_for_each_kind(cache):
     assert (kept_speed("bf16", unasked), kept_speed("other", unasked)) == (3e9, 4e9)
 
 
+def test_the_highest_speed_counts_of_what_other_processes_lower(cache):
+    speeds = [machine.fastest_speed("fp32", lambda value=value: value) for value in (3e9, 2e9, 4e9, 1e9)]
+    assert speeds == [3e9, 3e9, 4e9, 4e9] and machine.known_speed("fp32") == 4e9
+
+
 def test_another_number_of_threads_and_another_processor_are_another_machine(monkeypatch):
     before = fingerprint()
     kept_speed("bf16", lambda: 3e9)
