@@ -337,6 +337,9 @@ def _result(found: InitResult, files: _Files, *, notes: Sequence[str], dry_run: 
         _add_changes(result, files, dry_run=dry_run)
         return result
     result.table(["file", "content"], list(found.files.items()))
+    for change in files.changes:
+        if change.write_to not in (None, change.name):  # another file of that name is in the folder
+            result.line(f"{change.name}: {change.words}")
     result.line(
         f"would write these files into {found.folder}"
         if dry_run

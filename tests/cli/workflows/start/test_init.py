@@ -161,6 +161,14 @@ def test_an_update_changes_files_that_nobody_edited_and_leaves_earlier_runs(
     assert "nothing changes" in capsys.readouterr().err and (out / "run.sh").read_text() == script
 
 
+def test_a_file_that_is_in_the_folder_already_stays_and_is_named(text, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "training.yaml").write_text("batch_size: 4\n")
+    assert run(["init", "--data", str(text), str(tmp_path / "out")]) == 0
+    assert "training.yaml: stays, since it may have your edits" in capsys.readouterr().err
+    assert (tmp_path / "out" / "training.yaml").read_text() == "batch_size: 4\n"
+
+
 def test_an_update_of_other_text_is_refused(text, tmp_path):
     prepared(text, tmp_path / "out", hours=0.01)
     lines = (text / "target" / "text.jsonl").read_text().splitlines()
