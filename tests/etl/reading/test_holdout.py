@@ -93,6 +93,16 @@ def test_ten_long_files_give_their_ends(tmp_path):
     assert sum(len(d["text"]) for d in read(items)) < 0.11 * sum(map(len, texts))
 
 
+def test_long_texts_make_up_for_short_ones_that_can_spare_nothing(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for i in range(40):
+        (folder / f"{i:02}.txt").write_text(f"word{i} " * (5000 if i < 5 else 10))
+    corpus, items = tmp_path / "corpus.jsonl", tmp_path / "items.jsonl"
+    hold_out([str(folder)], corpus=corpus, items=items, num_items=20, limit_bytes=10**7)
+    assert len(read(items)) == 20
+
+
 def test_end_of_a_short_text_is_not_cut():
     assert split_end("word " * 100, most=3) == ("word " * 100, [])
     text, (end,) = split_end("word " * 200, most=3)

@@ -20,7 +20,7 @@ def slowdown(cores: int | None = None) -> float:
     """
     if has_gpu():
         return 1.0
-    return slowdown_of(*_look(), here=_cores_here(), cores=min(cores or _threads(), _cores_here()))
+    return slowdown_of(*_look(), here=_cores_here(), cores=min(cores or numerical_threads(), _cores_here()))
 
 
 def slowdown_of(share: float, others: float, *, here: int, cores: int) -> float:
@@ -57,7 +57,7 @@ def _cores_here() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def _threads() -> int:
+def numerical_threads() -> int:
     """Threads that numerical libraries use."""
     set_here = os.environ.get("OMP_NUM_THREADS", "")
     return int(set_here) if set_here.isdigit() and int(set_here) > 0 else _cores_here()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dmix.training.model.estimate.load import numerical_threads, slowdown
 from dmix.training.model.estimate.machine import fastest_speed, keep_speed, kept_speed, known_speed
 from dmix.training.model.estimate.memory import has_gpu
 from dmix.training.model.estimate.shapes import ModelShape
@@ -92,7 +93,8 @@ def _matrix_operations_per_second(*, bf16: bool, kept: bool) -> float:
     square_ = np.ones((1024, 1024), dtype=np.float32)
 
     def measure() -> float:
-        return _timed(lambda: square_ @ square_, operations=2 * 1024**3)
+        threads = numerical_threads() if kept else None
+        return _timed(lambda: square_ @ square_, operations=2 * 1024**3, threads=threads)
 
     return fastest_speed("fp32", measure) if kept else measure()
 
@@ -113,16 +115,28 @@ def _bf16_operations_per_second() -> float:
     import torch
 
     square = torch.ones((1024, 1024), dtype=torch.bfloat16)
-    return _timed(lambda: torch.mm(square, square), operations=2 * 1024**3)
+    threads = torch.get_num_threads()
+    return _timed(lambda: torch.mm(square, square), operations=2 * 1024**3, threads=threads)
 
 
-def _timed(product: Callable[[], object], *, operations: float) -> float:
-    """Operations per second of the fastest of some products, so that other processes count for less."""
+def _timed(product: Callable[[], object], *, operations: float, threads: int | None = None) -> float:
+    """Operations per second of the fastest of some products, as on idle cores.
+
+    Args:
+        product: Computes one.
+        operations: Of one.
+        threads: Threads of a processor that compute it. If other processes use its cores, the time of the
+            processor counts, not that of the clock. None where the clock is right.
+    """
     product()
+    busy = threads is not None and slowdown(threads) > 1
     started, fastest, done = time.perf_counter(), float("inf"), 0
     while done < 3 or time.perf_counter() - started < 0.2:
-        before = time.perf_counter()
+        before, used = time.perf_counter(), time.process_time()
         product()
-        fastest = min(fastest, time.perf_counter() - before)
+        seconds = time.perf_counter() - before
+        if busy:
+            seconds = min(seconds, (time.process_time() - used) / (threads or 1))
+        fastest = min(fastest, seconds)
         done += 1
     return operations / fastest

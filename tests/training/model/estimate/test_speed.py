@@ -37,5 +37,21 @@ def test_runs_on_this_machine_say_the_speed_of_models_of_their_size(monkeypatch,
     assert speed.training_speed(1e6, bf16=True) == speed.training_speed(1e6, kept=False) == 2000.0
 
 
+def test_a_busy_processor_is_timed_by_what_it_worked(monkeypatch):
+    now = {"wall": 0.0, "processor": 0.0}
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now["wall"])
+    monkeypatch.setattr(speed.time, "process_time", lambda: now["processor"])
+
+    def product():  # two threads that get a fifth of their cores
+        now["wall"] += 10.0
+        now["processor"] += 4.0
+
+    monkeypatch.setattr(speed, "slowdown", lambda threads: 5.0)
+    assert speed._timed(product, operations=100, threads=2) == pytest.approx(50.0)
+    assert speed._timed(product, operations=100) == pytest.approx(10.0)  # a GPU
+    monkeypatch.setattr(speed, "slowdown", lambda threads: 1.0)
+    assert speed._timed(product, operations=100, threads=2) == pytest.approx(10.0)
+
+
 def test_the_machine_is_asked_for_one_product():
     assert speed.training_speed(1e6) > 0 and speed.training_speed(1e6, bf16=True) > 0
