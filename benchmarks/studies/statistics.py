@@ -3,6 +3,7 @@
 Shapes: R rows, C columns of an explanation.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from dmix.mixing.space.domains import Array, Vector
 from dmix.training.comparison.yardstick.variance import spearman
 
 LEVEL = 0.95
+_NORMAL = float(stats.norm.ppf((1 + LEVEL) / 2))
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ def wilson(successes: int, trials: int) -> Interval:
     """A proportion with the score interval of Wilson 1927; `NONE` without a trial."""
     if not trials:
         return NONE
-    found = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
-    return Interval(successes / trials, float(found.low), float(found.high))
+    share, part = successes / trials, _NORMAL**2 / trials
+    middle, half = share + part / 2, math.sqrt(share * (1 - share) * part + part**2 / 4)
+    return Interval(share, max(0.0, (middle - half) / (1 + part)), min(1.0, (middle + half) / (1 + part)))
 
 
 def mean_interval(values_R: Vector) -> Interval:
@@ -150,6 +153,6 @@ def _student(freedom: float) -> float:
 def _by_z(value: float, *, variance: float, rows: int) -> Interval:
     if rows <= 3 or abs(value) >= 1:
         return Interval(value, float("nan"), float("nan"))
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * np.sqrt(variance / (rows - 3))
+    half = _NORMAL * np.sqrt(variance / (rows - 3))
     z = np.arctanh(value)
     return Interval(value, float(np.tanh(z - half)), float(np.tanh(z + half)))

@@ -59,14 +59,14 @@ def test_alarms_are_counted_against_ends(tmp_path):
     loud = run("loud", judged=(1, 1), share=0.8)
     drawn = run("drawn", judged=(0, 0), share=0.8, part="draw")
     found, _ = ended([setting(*NATURAL, *good, *bad, loud, drawn)], tmp_path)
-    rows = {(r.runs, r.end, r.fraction): r for r in alarm_rows(found) if r.signal == "target share"}
-    early = {(r.runs, r.fraction, r.threshold): r for r in alarm_rows(found) if r.signal == "target share"}
+    signals = [signal for signal in SIGNALS if signal.name == "target share"]
+    early = {(r.runs, r.fraction, r.threshold): r for r in alarm_rows(found, signals) if r.end == EITHER}
     row = early[CONTROLLERS, 0.5, 0.7]
     assert (row.watched, row.bad, row.alarms, row.hits) == (6, 2, 3, 2)
     assert (row.precision, row.recall, row.false_alarm) == pytest.approx((2 / 3, 1, 1 / 4))
     assert row.first_alarm == 0.5 and (row.bad_controllers, row.hit_controllers) == (1, 1)
     assert early[CONTROLLERS, 0.25, 0.7].hits == 0 and early[ALL, 0.25, 0.7].hits == 1
-    assert rows[MODERATE, EITHER, 0.5].watched == 6
+    assert early[MODERATE, 0.5, 0.7].watched == 6
     assert bad_by_controller(found)["s", "bad"] == (2, 2, 2)
 
 

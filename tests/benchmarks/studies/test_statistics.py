@@ -16,13 +16,12 @@ from benchmarks.studies.statistics import (
 from scipy import stats
 
 
-def test_wilson_has_the_interval_of_the_score_test():
-    found = wilson(8, 10)
-    z, p, n = 1.959964, 0.8, 10
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-6)
-    assert wilson(0, 0) is NONE and wilson(0, 5).low == 0
+@pytest.mark.parametrize("successes", [0, 3, 8, 10])
+def test_wilson_has_the_interval_of_the_score_test(successes):
+    known = stats.binomtest(successes, 10).proportion_ci(0.95, method="wilson")
+    found = wilson(successes, 10)
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-12)
+    assert found.value == successes / 10 and wilson(0, 0) is NONE
 
 
 def test_mean_and_difference_have_the_intervals_of_student_and_welch():
