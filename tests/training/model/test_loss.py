@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from dmix.training.model.loss import next_token_losses
+from dmix.training.model.loss import _TILE_VOCABULARY, next_token_losses
 from dmix.training.model.settings import CHUNK_TOKENS
 
 
@@ -27,6 +28,28 @@ def test_losses_and_gradients_equal_those_of_the_full_table_of_logits():
     torch.testing.assert_close(losses.flatten(), expected.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(hidden.grad, expected_hidden.grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(weight.grad, expected_weight.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("trained", ["both", "hidden states", "weight", "nothing"])
+def test_tiles_of_a_large_vocabulary_give_the_losses_and_the_gradients_that_are_wanted(trained):
+    # two and a bit tiles of the vocabulary, three chunks of tokens, the last one short
+    hidden, weight, ids = example(batch=4, length=300, vocabulary=2 * _TILE_VOCABULARY + 7)
+    hidden.requires_grad_(trained in {"both", "hidden states"})
+    weight.requires_grad_(trained in {"both", "weight"})
+    mean, losses = next_token_losses(hidden, weight, ids)
+    expected = reference(hidden.detach().requires_grad_(), weight.detach().requires_grad_(), ids)
+    torch.testing.assert_close(losses.flatten(), expected.detach(), rtol=1e-5, atol=1e-5)
+    if trained == "nothing":
+        assert not mean.requires_grad
+        return
+    mean.backward()
+    expected_hidden, expected_weight = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
+    reference(expected_hidden, expected_weight, ids).mean().backward()
+    for found, wanted in ((hidden, expected_hidden), (weight, expected_weight)):
+        if found.requires_grad:
+            assert (found.grad - wanted.grad).abs().max() < 3e-6 * wanted.grad.abs().max()
+        else:
+            assert found.grad is None
 
 
 def test_the_models_of_a_stack_have_the_losses_and_gradients_that_they_have_alone():
