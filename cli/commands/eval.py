@@ -62,7 +62,8 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Environment file. dmix scores the models of --run on the objectives of this file, in nats per "
-    "token. The output also shows the change from the first to the last --step.",
+    "token. The output also shows the change from the first to the last --step, and the difference from a "
+    "run of natural mixing.",
 )
 @click.option(
     "--accept-changes",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from dmix.training.evaluation.verdicts import Group, Verdict
     from dmix.training.report.queries.run_facts import Run
 
-PRELIMINARY = "preliminary: these are the items that controllers read during a run"
-
 # Terminal styles of verdicts, by name of their colour.
 STYLES = {
     "bad-3": "bold red",
@@ -63,9 +61,16 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
     Raises:
         LockHeldError, CatalogError: If the catalog cannot be read now.
     """
-    from dmix.training.evaluation.judging import judged_changes, judged_sentence
-    from dmix.training.evaluation.verdicts import RULE, group_verdicts
-    from dmix.training.report.queries.judged import groups_of, terms
+    from dmix.training.evaluation.judging import judged_sentence
+    from dmix.training.evaluation.verdicts import RULE
+    from dmix.training.report.queries.judged import (
+        comparable,
+        from_natural,
+        groups_of,
+        run_judged,
+        run_verdicts,
+        with_comparable,
+    )
     from dmix.training.report.queries.run_facts import read_run
     from dmix.training.report.queries.series import environment_of
     from dmix.warehouse_schema.catalog.catalog import Catalog
@@ -76,21 +81,13 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
         return Aftermath(verdicts={}, utility=None, lines=tuple(lines))
     with Catalog.open_reader(warehouse) as catalog:
         run = read_run(catalog, run_id)
-        _, rows = catalog.query(
-            "SELECT run_id FROM runs WHERE dataset = ? AND status = 'done' AND kind NOT IN ('base', 'proxy')"
-            " AND run_id <> ? ORDER BY started_at DESC LIMIT ?",
-            [run.dataset, run_id, _MOST_RUNS],
-        )
-        others = [read_run(catalog, other) for (other,) in rows]
-    others = [other for other in others if terms(other) == terms(run)]
+        pool = with_comparable(catalog, [run])
+    others = [other for other in comparable(run, pool) if other.run_id != run_id]
     own = next(iter(groups_of([run])), None)
     if own is None:
         return Aftermath(verdicts={}, utility=None, lines=tuple(lines))
-    groups = groups_of([run, *others])
     verdicts = {
-        name: found
-        for role in ("target", "general")
-        for name, found in group_verdicts(own, groups, role=role).items()
+        name: found for role in ("target", "general") for name, found in run_verdicts(run, role, pool).items()
     }
     utility = own.utilities[0] if own.utilities else None
     if utility is not None:
@@ -100,12 +97,12 @@ def aftermath(warehouse: Warehouse, run_id: str, *, kind: str) -> Aftermath:
         )
     if verdicts:
         lines.append(f"{RULE} A scale is 1 nat per token if the environment file gives none.")
-    environment = environment_of(run.config)
-    objectives = [vars(objective) for objective in environment.objectives] if environment else []
     lines.append(
-        judged_sentence({run_id: judged_changes(warehouse, run_id, objectives=objectives)})
-        or _judge_advice(warehouse, run_id, environment)
+        judged_sentence({run_id: run_judged(warehouse, run, pool)})
+        or _judge_advice(warehouse, run_id, environment_of(run.config))
     )
+    over_natural = from_natural(warehouse, run, pool)
+    lines += [over_natural.sentence] if over_natural and over_natural.differences else []
     lines += _comparison_lines(warehouse, run, others, own)
     return Aftermath(verdicts=verdicts, utility=utility, lines=tuple(lines))
 
@@ -132,7 +129,6 @@ def _comparison_lines(warehouse: Warehouse, run: "Run", others: "Sequence[Run]",
     ]
 
 
-_MOST_RUNS = 20
 # Items that `dmix init` and the quickstart keep from controllers, beside the environment file.
 _JUDGING = "judging.yaml"
 
@@ -145,11 +141,14 @@ def _report_command(warehouse: Warehouse, runs: Sequence[str]) -> str:
 
 def _judge_advice(warehouse: Warehouse, run_id: str, environment: "Environment | None") -> str:
     """How to judge a run by items that no controller reads; the command where their file is known."""
+    from dmix.training.evaluation.verdicts import ON_SEEN_ITEMS
+
     file = None if environment is None else Path(environment.folder) / _JUDGING
     if file is None or not file.is_file():
-        return f"{PRELIMINARY}; judge the run with 'dmix eval' on other items"
+        return f"{ON_SEEN_ITEMS} 'dmix eval' scores the run on other items"
     words = ["dmix", "eval", "--warehouse", str(warehouse.root), "--run", run_id, "--step", "all"]
-    return f"{PRELIMINARY}. To judge it by others: {shlex.join([*words, '--environment', str(file)])}"
+    words += ["--environment", str(file)]
+    return f"{ON_SEEN_ITEMS} To score the run on other items: {shlex.join(words)}"
 
 
 def _natural_advice(warehouse: Warehouse, run_id: str) -> str:
@@ -189,4 +188,5 @@ def difference_lines(own: "Group", natural: "Group", *, names: Sequence[str]) ->
     for name, changes in own.changes.items():
         if changes and natural.changes.get(name):
             told.append(f"{name} {changes[0] - float(np.mean(natural.changes[name])):+.2f}")
-    return [f"difference from natural mixing ({', '.join(names)}): {', '.join(told)}"] if told else []
+    on = "on the items that the controller read"
+    return [f"difference from natural mixing ({', '.join(names)}) {on}: {', '.join(told)}"] if told else []

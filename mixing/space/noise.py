@@ -11,12 +11,6 @@ UNCHANGED_SHARE = 0.1
 # Change below which readers, who see two decimals, would see a zero; nats per token, or U.
 LEAST_CHANGE = 0.005
 
-NOISE_RULE = (
-    f"Unchanged: at most two standard errors, or below {LEAST_CHANGE:g}. The errors are those between seeds, "
-    "and in an evaluation those over items. A run of a single seed has none; there, a change below "
-    f"{UNCHANGED_SHARE:g} of the objective's scale is unchanged."
-)
-
 
 def beyond_noise(change: float, *, stderr: float | None, scale: float | None = None) -> bool:
     """True where a change is more than two standard errors and two decimals show it.

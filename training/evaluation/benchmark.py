@@ -20,6 +20,7 @@ from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, ch
 from dmix.training.evaluation.stored import (
     Evaluation,
     Score,
+    keep_terms,
     same_start,
     score_facts,
     scores_file,
@@ -109,8 +110,8 @@ def benchmark_models(
             if path is not None:
                 concerned = {_items_of(task), SAMPLES, *candidate.content}
                 accepted = [change for change in changes if change.what in concerned]
-                role = judged[task].role if task in judged else None
-                _publish(path, candidate, facts, scores, item_scores=item_scores, role=role, changes=accepted)
+                _publish(path, candidate, facts, scores, item_scores=item_scores, changes=accepted)
+                keep_terms(path, judged.get(task))
             found.append(Evaluation(candidate.step, task, scores, stored=False, item_scores=item_scores))
     return found
 
@@ -164,7 +165,6 @@ def _publish(
     scores: tuple[Score, ...],
     *,
     item_scores: tuple[float, ...],
-    role: str | None,
     changes: Sequence[Change],
 ) -> None:
     content = {
@@ -173,7 +173,7 @@ def _publish(
         "model": candidate.origin,
         "evaluated_at": datetime.now(UTC).isoformat(),
         "scores": [dataclasses.asdict(score) for score in scores],
-        **({"role": role, "item_scores": item_scores} if item_scores else {}),
+        **({"item_scores": item_scores} if item_scores else {}),
         "changes": [change.to_json() for change in changes],
     }
     publish_json(path, content)

@@ -1,23 +1,25 @@
 """What training did to items that no controller saw, from the scores that `dmix eval` keeps with a run.
 
-Reads the files of `dmix.training.evaluation.benchmark`, without torch.
+Reads the files of `dmix.training.evaluation.benchmark`, without torch. The words are those of
+`dmix.training.evaluation.verdicts`: they follow from the change and from the noise between seeds. The error
+over items says how far the change may differ on other items. It stands beside the word and never changes it.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dmix.mixing.space.noise import beyond_noise
+from dmix.mixing.trajectories.objectives import Environment
+from dmix.training.evaluation.verdicts import WORDS, Verdict, noise_between_seeds, verdict
 from dmix.training.run.resuming.differences import recorded_content
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.sizes import num_text
-
-# Words for a change beyond noise, a gain and a loss.
-_WORDS = {"target": ("learned", "worse"), "general": ("not forgotten", "forgotten")}
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,64 @@ class Change:
         return beyond_noise(self.change, stderr=self.stderr)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The change of an objective between step 0 and the last step that has scores.
+class Items(NamedTuple):
+    """The items of an objective: equal ones can be compared one by one.
 
     Attributes:
-        name: Name of the objective, without that of its environment file.
-        role: `general` or `target`.
-        step: The last step that has scores.
-        change: The change.
+        task: Names of the environment file and of the objective, such as `judging/maths`.
+        sha256: Digest of the items and of their form.
+        limit: Most items that were scored; None for all.
     """
 
-    name: str
+    task: str
+    sha256: str
+    limit: int | None
+
+    @property
+    def name(self) -> str:
+        """Name of the objective, without that of its environment file."""
+        return self.task.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class StoredItems:
+    """Scores of one model on the items of an objective.
+
+    Attributes:
+        scores: Of each item in nats per token, in the order of the file.
+        role: `general` or `target`; None in files of earlier versions.
+        scale: s_o in nats per token of the environment file; None where it gives none.
+    """
+
+    scores: tuple[float, ...]
+    role: str | None
+    scale: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The change of an objective between two steps of a run, on stored items.
+
+    Attributes:
+        items: The items.
+        role: `general` or `target`.
+        step: The later step.
+        change: The change.
+        scale: s_o in nats per token.
+        noise: Standard deviation of the change between seeds; None where nothing ran twice.
+    """
+
+    items: Items
     role: str
     step: int
     change: Change
+    scale: float = 1.0
+    noise: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the objective, without that of its environment file."""
+        return self.items.name
 
     @property
     def text(self) -> str:
@@ -65,12 +110,19 @@ class Judged:
         return f"{self.name} {self.change.change:+.3f} {error}"
 
     @property
+    def verdict(self) -> Verdict:
+        """The judgement on the change, the same as that of a run with this change."""
+        return verdict(self.change.change, role=self.role, scale=self.scale, noise=self.noise)
+
+    @property
     def word(self) -> str:
-        """The change in words."""
-        better, worse = _WORDS[self.role]
-        if not self.change.beyond_noise:
-            return "unchanged"
-        return better if self.change.change > 0 else worse
+        """The verdict, with a caution where the items are too few for it."""
+        found = self.verdict
+        if not found.grade or self.change.beyond_noise:
+            return found.word
+        if self.change.stderr is None:
+            return f"{found.word}, but by one item alone"
+        return f"{found.word}, but within the noise of the items"
 
 
 def change_of(before: Sequence[float], after: Sequence[float]) -> Change:
@@ -93,36 +145,103 @@ def items_sha256(digest: str, kind: str) -> str:
     return hashlib.sha256(json.dumps([digest, kind]).encode()).hexdigest()
 
 
+def stored_items(warehouse: Warehouse, run_id: str) -> dict[Items, dict[int, StoredItems]]:
+    """Scores of single items that `dmix eval` keeps with a run, by items and step; benchmarks have none."""
+    found: dict[Items, dict[int, StoredItems]] = {}
+    for path in sorted((warehouse.run(run_id) / "evaluations").glob("step*.json")):
+        content: dict[str, Any] = read_json(path)
+        if content.get("item_scores"):
+            items = Items(content["task"], content["items_sha256"], content["limit"])
+            found.setdefault(items, {})[content["step"]] = StoredItems(
+                tuple(content["item_scores"]), content.get("role"), content.get("scale")
+            )
+    return found
+
+
+def seen_items(warehouse: Warehouse, run_id: str, environment: Environment | None) -> dict[str, str]:
+    """Objectives of a run, whose items its controller sees, by the digest that stored scores have."""
+    content = recorded_content(warehouse.run(run_id) / "events.jsonl")
+    return {
+        items_sha256(content.get(f"the items of objective {o.name}", ""), o.kind): o.name
+        for o in (environment.objectives if environment else ())
+    }
+
+
+def scale_of(name: str, environment: Environment | None, *, given: float | None = None) -> float:
+    """s_o of an objective in nats per token: that of the run, else that of the judging file, else 1.
+
+    The run's comes first, so that a run and its evaluation are judged in the same unit.
+
+    Args:
+        name: Of the objective.
+        environment: Of the run.
+        given: What the environment file of the evaluation says.
+    """
+    own = {} if environment is None else dict(zip(environment.names, environment.scales_D, strict=True))
+    return float(own.get(name, 1.0 if given is None else given))
+
+
 def judged_changes(
-    warehouse: Warehouse, run_id: str, *, objectives: Sequence[Mapping[str, Any]] = ()
+    warehouse: Warehouse, run_id: str, *, environment: Environment | None = None
 ) -> list[Judged]:
     """Changes of a run on stored items, targets first; empty where step 0 or a later step has no scores.
 
     Args:
         warehouse: Where the run is.
         run_id: The run.
-        objectives: Name, role and kind of those of the run. Their items are left out, because the
-            controller sees them. An older file that names no role takes the role of the same name.
+        environment: Of the run. The items of its objectives are left out, because the controller sees them.
+            An older file that names no role takes the role of the objective of the same name.
     """
-    content = recorded_content(warehouse.run(run_id) / "events.jsonl")
-    seen = {
-        items_sha256(content.get(f"the items of objective {o['name']}", ""), o["kind"]) for o in objectives
-    }
-    roles = {o["name"]: o["role"] for o in objectives}
-    by_items: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
-    for path in sorted((warehouse.run(run_id) / "evaluations").glob("step*.json")):
-        found = read_json(path)
-        if found.get("item_scores") and found["items_sha256"] not in seen:
-            key = (found["task"], found["items_sha256"], found["limit"])
-            by_items.setdefault(key, {})[found["step"]] = found
+    seen = seen_items(warehouse, run_id, environment)
+    roles = {} if environment is None else dict(zip(environment.names, environment.roles, strict=True))
     judged = []
-    for (task, *_), steps in by_items.items():
-        name, last = task.partition("/")[2], max(steps)
-        role = steps[last].get("role") or roles.get(name)
-        if 0 in steps and last > 0 and role in _WORDS:
-            change = change_of(steps[0]["item_scores"], steps[last]["item_scores"])
-            judged.append(Judged(name, role, last, change))
+    for items, steps in stored_items(warehouse, run_id).items():
+        if items.sha256 in seen:
+            continue
+        last = max(steps)
+        role = steps[last].role or roles.get(items.name)
+        if 0 in steps and last > 0 and role in WORDS:
+            judged.append(
+                Judged(
+                    items=items,
+                    role=role,
+                    step=last,
+                    change=change_of(steps[0].scores, steps[last].scores),
+                    scale=scale_of(items.name, environment, given=steps[last].scale),
+                )
+            )
     return sorted(judged, key=lambda one: one.role, reverse=True)
+
+
+def with_noise(
+    judged: Mapping[str, Sequence[Judged]], configurations: Sequence[Sequence[str]]
+) -> dict[str, list[Judged]]:
+    """The same changes with the noise between seeds, pooled over configurations.
+
+    Args:
+        judged: Changes by run.
+        configurations: Runs that differ in nothing but their seeds, a sequence for each configuration.
+    """
+    return {
+        run_id: [
+            dataclasses.replace(
+                one,
+                noise=noise_between_seeds(
+                    [
+                        [
+                            other.change.change
+                            for run in of
+                            for other in judged.get(run, ())
+                            if (other.items, other.step) == (one.items, one.step)
+                        ]
+                        for of in configurations
+                    ]
+                ),
+            )
+            for one in found
+        ]
+        for run_id, found in judged.items()
+    }
 
 
 def judged_sentence(runs: Mapping[str, Sequence[Judged]]) -> str:

@@ -34,12 +34,14 @@ class ObjectiveTask:
         environment: An environment of this objective alone.
         num_items: Number of its items.
         sha256: Digest of the items and of their form.
+        scale: s_o in nats per token that the file gives; None where it gives none.
     """
 
     name: str
     environment: Environment
     num_items: int
     sha256: str
+    scale: float | None = None
 
     @property
     def kind(self) -> str:
@@ -71,6 +73,7 @@ def read_objective_tasks(path: Path) -> list[ObjectiveTask]:
                 ),
                 len(read_items(objective, environment.folder)),
                 items_sha256(digests[objective.name], objective.kind),
+                environment.scales.get(objective.name),
             )
         )
     return tasks

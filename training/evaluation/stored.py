@@ -15,7 +15,7 @@ from dmix.training.model.digests import model_digest
 from dmix.training.run.config import RunConfig, read_config
 from dmix.training.run.resuming.differences import STARTING_MODEL, model_of
 from dmix.warehouse_schema.errors import NotFoundError
-from dmix.warehouse_schema.files.layout import Warehouse, read_json
+from dmix.warehouse_schema.files.layout import Warehouse, publish_json, read_json
 from dmix.warehouse_schema.taxonomy import slug
 
 if TYPE_CHECKING:
@@ -154,6 +154,20 @@ def stored_scores(path: Path, facts: dict[str, Any]) -> tuple[tuple[Score, ...],
     if {name: content.get(name) for name in facts} != facts:
         return None
     return tuple(Score(**score) for score in content["scores"]), tuple(content.get("item_scores", ()))
+
+
+def keep_terms(path: Path, task: "ObjectiveTask | None") -> None:
+    """Writes role and scale of an objective into its stored scores, which do not depend on either.
+
+    The report reads them there. A file of an earlier version lacks them; another environment file with the
+    same items may state others.
+    """
+    if task is None or not path.is_file():
+        return
+    content = read_json(path)
+    told = {"role": task.role, "scale": task.scale}
+    if {name: content.get(name, "none") for name in told} != told:
+        publish_json(path, {**content, **told})
 
 
 def same_start(

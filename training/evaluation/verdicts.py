@@ -1,8 +1,9 @@
 """What a change of scores amounts to, in words: unchanged, or one of three grades either way.
 
-`dmix.mixing.space.noise` says which changes are *unchanged*; the standard error is that between runs which
-differ in their seeds alone. Grades are in units of the objective's scale s_o, so that they mean the same
-for every objective of an environment.
+`verdict` is the only place that words a change: the last lines of `dmix train`, `dmix eval` and the report
+call it. `dmix.mixing.space.noise` says which changes are *unchanged*; the standard error is that between
+runs which differ in their seeds alone. Grades are in units of the objective's scale s_o, so that they mean
+the same for every objective of an environment. Errors over items never change the word; they stand beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +11,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmix.mixing.space.noise import NOISE_RULE, NOISE_WIDTH, beyond_noise
+from dmix.mixing.space.noise import LEAST_CHANGE, NOISE_WIDTH, UNCHANGED_SHARE, beyond_noise
 
 # Changes in units of s_o from which the second and the third grade start.
 GRADES = (0.5, 1.5)
 
-_BETTER = ("a little better", "better", "much better")
-_WORSE = {
-    "target": ("a little worse", "worse", "much worse"),
-    "general": ("forgot a little", "forgot", "forgot much"),
+UNCHANGED = "unchanged"
+# What a reader of a verdict on the scores during a run has to know.
+ON_SEEN_ITEMS = "The controller read these items during the run, so their scores may flatter it."
+# Words of a gain and of a loss by role, smallest grade first.
+WORDS = {
+    "target": (
+        ("learned a little", "learned", "learned much"),
+        ("a little worse", "worse", "much worse"),
+    ),
+    "general": (
+        ("a little better", "better", "much better"),
+        ("forgot a little", "forgot", "forgot much"),
+    ),
 }
-RULE = f"{NOISE_RULE} A little: below {GRADES[0]:g} of the scale. Much: {GRADES[1]:g} of the scale or more."
+RULE = (
+    f"Unchanged: at most two standard errors between seeds, or, with one seed, below {UNCHANGED_SHARE:g} of "
+    f"the objective's scale; always below {LEAST_CHANGE:g}. A little: below {GRADES[0]:g} of the scale. "
+    f"Much: {GRADES[1]:g} of the scale or more."
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ class Verdict:
     def colour(self) -> str:
         """Name of its colour: `bad-3` to `bad-1`, `unchanged`, `good-1` to `good-3`."""
         if not self.grade:
-            return "unchanged"
+            return UNCHANGED
         return f"{'good' if self.grade > 0 else 'bad'}-{abs(self.grade)}"
 
 
@@ -67,7 +81,7 @@ class Group:
 
 
 def verdict(change: float, *, role: str, scale: float, noise: float | None = None, runs: int = 1) -> Verdict:
-    """The judgement on a change of an objective.
+    """The judgement on a change of an objective, for runs, evaluations and reports alike.
 
     Args:
         change: Since step 0, in nats per token; a mean where there are several runs.
@@ -79,15 +93,15 @@ def verdict(change: float, *, role: str, scale: float, noise: float | None = Non
     Raises:
         ValueError: If the scale is not above 0, or the role is none.
     """
-    if not scale > 0 or role not in _WORSE:
+    if not scale > 0 or role not in WORDS:
         raise ValueError(
-            f"scale is {scale} and role {role!r}, expected a number above 0 and one of {', '.join(_WORSE)}"
+            f"scale is {scale} and role {role!r}, expected a number above 0 and one of {', '.join(WORDS)}"
         )
     if not beyond_noise(change, stderr=None if noise is None else noise / runs**0.5, scale=scale):
-        return Verdict(0, "unchanged", change)
+        return Verdict(0, UNCHANGED, change)
     size = sum(abs(change) / scale >= border for border in GRADES)
-    word = _BETTER[size] if change > 0 else _WORSE[role][size]
-    return Verdict(size + 1 if change > 0 else -size - 1, word, change)
+    gains, losses = WORDS[role]
+    return Verdict(size + 1, gains[size], change) if change > 0 else Verdict(-size - 1, losses[size], change)
 
 
 def overall(found: Mapping[str, Verdict]) -> tuple[str, Verdict] | None:
@@ -132,11 +146,19 @@ def group_verdicts(group: Group, groups: Sequence[Group], *, role: str) -> dict[
     }
 
 
-def headline(groups: Sequence[Group], *, alone: bool = True, with_changes: bool = True) -> str:
+def headline(
+    groups: Sequence[Group],
+    *,
+    others: Sequence[Group] = (),
+    alone: bool = True,
+    with_changes: bool = True,
+) -> str:
     """Whether the model forgot, whether it learned, which controller is best, and how sure that is.
 
     Args:
         groups: Comparable configurations; empty gives an empty text.
+        others: The comparable configurations of the whole warehouse, for the noise between seeds; `groups`
+            by default.
         alone: Whether there are no other runs beside these.
         with_changes: Whether to say what training did to the objectives.
     """
@@ -148,9 +170,9 @@ def headline(groups: Sequence[Group], *, alone: bool = True, with_changes: bool 
     )
     if shown is None:
         return ""
-    said = [f"{learned(shown, groups)}."] if with_changes else []
+    said = [f"{learned(shown, others or groups)}."] if with_changes else []
     if len(ranked) > 1:
-        said.append(_best(ranked))
+        said.append(_best(ranked, others or ranked))
     elif ranked and alone:
         said += _missing(ranked[0])
     return " ".join(said)
@@ -183,20 +205,20 @@ def learned(group: Group, groups: Sequence[Group]) -> str:
         found = overall(group_verdicts(group, groups, role=role))
         if found:
             name, one = found
-            clauses.append(f"{role} {one.word} ({name} {one.change:+.2f})")
+            clauses.append(f"{role}: {one.word} ({name} {one.change:+.2f})")
     runs = max((len(values) for values in group.changes.values()), default=len(group.utilities))
     seeds = f"mean of {runs} seeds" if runs > 1 else "one seed"
-    return f"With {group.controller} ({seeds}): {', '.join(clauses) or 'no scores'}"
+    return f"With {group.controller} ({seeds}), {'; '.join(clauses) or 'no scores'}"
 
 
-def _best(ranked: Sequence[Group]) -> str:
+def _best(ranked: Sequence[Group], others: Sequence[Group]) -> str:
     first, second = ranked[:2]
     means = [float(np.mean(group.utilities)) for group in (first, second)]
     told = (
         f"Best: {first.controller} with U {means[0]:+.2f}. Next best: {second.controller} with U "
         f"{means[1]:+.2f}"
     )
-    noise = noise_between_seeds([group.utilities for group in ranked])
+    noise = noise_between_seeds([group.utilities for group in others])
     if noise is None:
         return f"{told}. One seed each cannot confirm this."
     spread = noise * (1 / len(first.utilities) + 1 / len(second.utilities)) ** 0.5

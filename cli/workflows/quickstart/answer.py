@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 def answer_result(runs: dict[str, list["RunSummary"]], report: Path, warehouse: Warehouse) -> Result:
     """Which controller was best, a row per controller, and what such small runs cannot show."""
-    from dmix.training.report.page.summary import answer_text, on_other_items
+    from dmix.training.report.page.summary import answer_text, natural_differences, on_other_items
     from dmix.training.report.queries.judged import largest_comparison
 
-    found = _read(runs, warehouse)
-    judged = {run.run_id: on_other_items(run, warehouse.root) for run in found}
-    groups, answer = largest_comparison(found), answer_text(found, judged)
+    found, pool = _read(runs, warehouse)
+    judged = {run.run_id: on_other_items(run, warehouse.root, pool) for run in found}
+    natural = natural_differences(found, warehouse.root, pool)
+    groups, answer = largest_comparison(found), answer_text(found, judged, natural, pool)
     columns, rows = comparison(runs)
     note = size_note(groups, next(iter(runs.values()))[0])
     table = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -48,13 +49,15 @@ def answer_result(runs: dict[str, list["RunSummary"]], report: Path, warehouse: 
     return result
 
 
-def _read(runs: dict[str, list["RunSummary"]], warehouse: Warehouse) -> "list[Run]":
-    """The runs as the report reads them."""
+def _read(runs: dict[str, list["RunSummary"]], warehouse: Warehouse) -> "tuple[list[Run], list[Run]]":
+    """The runs as the report reads them, and with them all that they can be compared with."""
+    from dmix.training.report.queries.judged import with_comparable
     from dmix.training.report.queries.run_facts import read_run
     from dmix.warehouse_schema.catalog.catalog import Catalog
 
     with Catalog.open_reader(warehouse) as catalog:
-        return [read_run(catalog, summary.run_id) for of in runs.values() for summary in of]
+        found = [read_run(catalog, summary.run_id) for of in runs.values() for summary in of]
+        return found, with_comparable(catalog, found)
 
 
 def size_note(groups: "list[Group]", run: "RunSummary") -> str:

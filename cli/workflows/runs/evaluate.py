@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmix.cli.show.output import Coloured
 from dmix.cli.show.result import Result
+from dmix.cli.show.run_end import STYLES
 from dmix.cli.workflows.preflight import check_environment, check_model, check_steps
 from dmix.training.evaluation.item_tasks import read_item_task
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings, check_tasks, task_names
@@ -12,8 +14,10 @@ from dmix.training.run.request import resolve_model
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
+    from dmix.cli.workflows.runs.standing import Standing
     from dmix.training.evaluation.candidates import Candidate
     from dmix.training.evaluation.item_tasks import ItemTask
     from dmix.training.evaluation.objective_tasks import ObjectiveTask
@@ -73,8 +77,17 @@ def evaluate_models(
         **dict.fromkeys(names),
     }
     models, known = _models_and_scores(warehouse, run_id, steps, model, tasks=given, settings=settings)
+    standing = _standing(warehouse, run_id, objectives)
     if dry_run:
-        return _plan_result(models, given, known, limit=settings.limit)
+        result = _plan_result(models, given, known, limit=settings.limit)
+        extra = standing and standing.natural_to_score([step for step, _ in models], settings)
+        if extra:
+            natural, tasks_of_it = extra
+            result.line(
+                f"dmix also scores the last model of run {natural.run_id} on "
+                f"{num_text(len(tasks_of_it), 'objective')}, for the difference from natural mixing"
+            )
+        return result
     asked = [(step, task) for step, _ in models for task in given]
     unique = len(given) == len(names) + len(item_tasks) + len(objectives)
     if unique and all(one in known for one in asked):  # at once, without torch
@@ -96,8 +109,11 @@ def evaluate_models(
     if run_id is not None:
         from dmix.warehouse_schema.catalog.sync import sync_at_end
 
+        _keep_terms(warehouse, run_id, found, objectives)
+        if standing is not None:
+            standing.score_natural([step for step, _ in models], settings, progress=progress)
         sync_at_end(warehouse, warn=progress)
-    return _scores_result(found, objectives)
+    return _scores_result(found, objectives, standing, limit=settings.limit)
 
 
 def _refuse_contradictions(
@@ -177,7 +193,37 @@ def _plan_result(
     return result
 
 
-def _scores_result(found: "Sequence[Evaluation]", objectives: "Sequence[ObjectiveTask]") -> Result:
+def _standing(
+    warehouse: Warehouse, run_id: str | None, objectives: "Sequence[ObjectiveTask]"
+) -> "Standing | None":
+    """The run among comparable ones; None without objectives, or where the catalog does not know it."""
+    if run_id is None or not objectives:
+        return None
+    from dmix.cli.workflows.runs.standing import read_standing
+
+    return read_standing(warehouse, run_id, objectives)
+
+
+def _keep_terms(
+    warehouse: Warehouse,
+    run_id: str,
+    found: "Sequence[Evaluation]",
+    objectives: "Sequence[ObjectiveTask]",
+) -> None:
+    from dmix.training.evaluation.stored import keep_terms, scores_file
+
+    by_name = {task.name: task for task in objectives}
+    for one in found:
+        keep_terms(scores_file(warehouse, run_id, one.step, one.task), by_name.get(one.task))
+
+
+def _scores_result(
+    found: "Sequence[Evaluation]",
+    objectives: "Sequence[ObjectiveTask]",
+    standing: "Standing | None" = None,
+    *,
+    limit: int | None = None,
+) -> Result:
     rows = [
         (evaluation.step, score.task, score.metric, score.value, score.stderr, score.items)
         for evaluation in found
@@ -186,19 +232,29 @@ def _scores_result(found: "Sequence[Evaluation]", objectives: "Sequence[Objectiv
     columns = ["step", "task", "metric", "value", "stderr", "items"]
     facts = [dict(zip(columns, row, strict=True)) for row in rows]
     result = Result(facts, found)
-    result.table(columns, rows, records=facts)
-    _add_changes(result, found, objectives)
+    result.table(columns, rows, records=list(facts))
+    _add_changes(result, found, objectives, standing, limit=limit)
+    steps = {evaluation.step for evaluation in found}
+    if standing is not None and standing.last in steps:
+        _add_difference(result, standing, limit=limit)
     return result
 
 
 def _add_changes(
-    result: Result, found: "Sequence[Evaluation]", objectives: "Sequence[ObjectiveTask]"
+    result: Result,
+    found: "Sequence[Evaluation]",
+    objectives: "Sequence[ObjectiveTask]",
+    standing: "Standing | None",
+    *,
+    limit: int | None,
 ) -> None:
     """A table that answers whether the model learned and forgot between the first and the last step.
 
-    The facts of the last step have the same change, its standard error and whether it is beyond noise.
+    The facts of the last step have the same change, its verdict, its standard error over items and whether
+    it is beyond the noise of the items.
     """
-    from dmix.training.evaluation.judging import change_of
+    from dmix.training.evaluation.judging import Items, Judged, change_of
+    from dmix.training.evaluation.verdicts import RULE
 
     steps = sorted({evaluation.step for evaluation in found if evaluation.step is not None})
     if not objectives:
@@ -209,31 +265,68 @@ def _add_changes(
         )
         return
     first, last = steps[0], steps[-1]
-    items = {(evaluation.task, evaluation.step): evaluation.item_scores for evaluation in found}
+    scores = {(evaluation.task, evaluation.step): evaluation.item_scores for evaluation in found}
     rows = []
     for task in objectives:
-        change = change_of(items[task.name, first], items[task.name, last])
-        beyond = "yes" if change.beyond_noise else "no"
-        rows.append((task.name, task.role, change.before, change.after, change.change, change.stderr, beyond))
+        change = change_of(scores[task.name, first], scores[task.name, last])
+        items = Items(task.name, task.sha256, limit)
+        if standing is None:
+            one = Judged(items=items, role=task.role, step=last, change=change, scale=task.scale or 1.0)
+        else:
+            one = standing.judge(task, items, (first, last), change)
+        row = (task.name, task.role, change.before, change.after, change.change, change.stderr)
+        rows.append((*row, Coloured(one.word, STYLES[one.verdict.colour])))
         told = {
             "role": task.role,
             "change": change.change,
             "change_stderr": change.stderr,
+            "verdict": one.verdict.word,
             "beyond_noise": change.beyond_noise,
         }
         for fact in result.facts:
             if fact["task"] == task.name:
                 fact |= told if fact["step"] == last else {**dict.fromkeys(told), "role": task.role}
-    columns = ["objective", "role", f"step {first}", f"step {last}", "change", "stderr", "beyond noise"]
+    columns = ["objective", "role", f"step {first}", f"step {last}", "change", "stderr", "verdict"]
     result.table(
-        columns,
-        rows,
-        title="Change of score in nats per token. If a target score rises, the model learned. If a general "
-        "score falls, it forgot",
+        columns, rows, title="Change of score in nats per token, with its standard error over the items"
     )
-    single = [row[0] for row in rows if row[5] is None]
-    if single:
-        result.line(
-            f"{', '.join(single)}: one item has no standard error, so the change counts as noise; give more "
-            "items"
-        )
+    result.line(f"{RULE} A scale is 1 nat per token if the environment file gives none.")
+
+
+def _add_difference(result: Result, standing: "Standing", *, limit: int | None) -> None:
+    """A table of the difference from natural mixing, or why there is none; its rows are facts, too."""
+    from dmix.training.evaluation.natural import RULE
+
+    found = standing.from_natural(limit)
+    if found is None:
+        if standing.run.controller != "natural":
+            result.line("there is no finished run of natural mixing with the same dataset, model and sizes")
+        return
+    if not found.differences:
+        return
+    items = {fact["task"].partition("/")[2]: fact["items"] for fact in result.facts}
+    rows = [
+        (one.name, one.difference, one.stderr, Coloured(one.word, STYLES[one.colour]))
+        for one in found.differences
+    ]
+    facts = [
+        {
+            "step": standing.last,
+            "task": one.name,
+            "metric": "difference_from_natural",
+            "value": one.difference,
+            "stderr": one.stderr,
+            "items": items.get(one.name),
+            "natural_run": found.natural.run_id,
+            "beyond_noise": one.beyond_noise,
+        }
+        for one in found.differences
+    ]
+    result.facts.extend(facts)
+    result.table(
+        ["objective", "difference", "stderr", "verdict"],
+        rows,
+        title=f"Difference from natural mixing ({found.who}) after step {standing.last}, in nats per token",
+        records=facts,
+    )
+    result.line(RULE)

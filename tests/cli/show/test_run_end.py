@@ -9,7 +9,7 @@ from dmix.cli.commands.report import report
 from dmix.cli.commands.train import train
 from dmix.cli.show.output import Coloured
 from dmix.cli.show.run_end import STYLES, aftermath, model_lines
-from dmix.training.evaluation.verdicts import Verdict
+from dmix.training.evaluation.verdicts import ON_SEEN_ITEMS, Verdict
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.report.queries import series
 from dmix.training.run.config import RunConfig, config_to_yaml
@@ -24,17 +24,20 @@ def test_a_run_is_judged_and_held_against_natural_mixing(tmp_path):
     sync(place)
     found = aftermath(place, "one", kind="guided")
     # 0.4 over a scale of 0.25, -0.04 over one of 0.5
-    assert (str(found.word("maths")), str(found.word("general"))) == ("much better", "unchanged")
+    assert (str(found.word("maths")), str(found.word("general"))) == ("learned much", "unchanged")
     assert found.word("maths").style == "bold green" and found.word("other") == ""
     # (1.6 - 0.08) / 2 against (0.16 - 0.08) / 2
-    assert "difference from natural mixing (natural-0): U +0.72, general +0.00, maths +0.36" in found.lines
+    line = "difference from natural mixing (natural-0) on the items that the controller read: "
+    assert f"{line}U +0.72, general +0.00, maths +0.36" in found.lines
     (rule,) = [line for line in found.lines if line.startswith("Unchanged: ")]
     assert "scale" in rule
-    assert any(line.startswith("preliminary: ") for line in found.lines)
+    assert any(line.startswith(ON_SEEN_ITEMS) for line in found.lines)
     add_judged(place, "one")
-    judged = next(
-        line for line in aftermath(place, "one", kind="guided").lines if "no controller saw" in line
-    )
+    add_judged(place, "natural-0", maths=(0.0, 0.0, 0.0))
+    lines = aftermath(place, "one", kind="guided").lines
+    assert not any(line.startswith(ON_SEEN_ITEMS) for line in lines)
+    assert any("same seed) on the same items: general +0.000" in line for line in lines)
+    judged = next(line for line in lines if "no controller saw" in line)
     assert "maths +0.200 ± 0.058 (learned)" in judged and "general +0.000 ± 0.000 (unchanged" in judged
     pasted = shlex.split(found.lines[-1].removeprefix("to compare these runs: "))
     assert pasted == ["dmix", "report", "--warehouse", str(place.root), "--run", "one", "--run", "natural-0"]
@@ -105,9 +108,9 @@ def test_a_run_whose_judging_items_are_known_ends_with_the_command_that_judges_i
         series, "environment_of", lambda config: dataclasses.replace(read(config), folder=str(folder))
     )
     lines = aftermath(place, "one", kind="guided").lines
-    assert any(line.endswith("judge the run with 'dmix eval' on other items") for line in lines)
+    assert f"{ON_SEEN_ITEMS} 'dmix eval' scores the run on other items" in lines
     (folder / "judging.yaml").write_text("")
-    words = pasted(aftermath(place, "one", kind="guided").lines, "preliminary: ")
+    words = pasted(aftermath(place, "one", kind="guided").lines, ON_SEEN_ITEMS)
     assert words[:2] == ["dmix", "eval"]
     given = parameters(words[2:], evaluate)
     assert (given["run_id"], given["environment"]) == ("one", folder / "judging.yaml")

@@ -52,7 +52,7 @@ def test_no_other_code_compares_a_change_with_its_error():
 
 
 def test_the_rule_says_its_numbers():
-    from dmix.mixing.space.noise import NOISE_RULE
+    from dmix.training.evaluation.verdicts import RULE
 
-    assert NOISE_WIDTH == 2 and "two standard errors" in NOISE_RULE and f"{UNCHANGED_SHARE:g}" in NOISE_RULE
+    assert NOISE_WIDTH == 2 and "two standard errors" in RULE and f"{UNCHANGED_SHARE:g}" in RULE
     assert "beyond noise" in (ROOT / "docs" / "guide" / "evaluate.md").read_text()

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 
+from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.evaluation.judging import (
     Change,
+    Items,
     Judged,
     change_of,
     items_sha256,
     judged_changes,
     judged_sentence,
+    scale_of,
+    with_noise,
 )
 from dmix.warehouse_schema.files.layout import Warehouse, publish_json
+from dmix.warehouse_schema.settings import settings_from
 
 
 def test_a_change_has_the_error_of_paired_items():
@@ -24,21 +29,50 @@ def test_a_change_has_the_error_of_paired_items():
         change_of([1.0], [1.0, 2.0])
 
 
+MATHS = Items("judging/maths", "1", None)
+
+
+def judged(change, *, stderr=0.1, role="target", **more):
+    return Judged(items=MATHS, role=role, step=4, change=Change(-3.0, -3.0 + change, change, stderr), **more)
+
+
 @pytest.mark.parametrize(
-    ("role", "change", "stderr", "word"),
+    ("given", "word"),
     [
-        ("target", 0.5, 0.1, "learned"),
-        ("target", -0.5, 0.1, "worse"),
-        ("target", 0.2, 0.1, "unchanged"),
-        ("general", 0.5, 0.1, "not forgotten"),
-        ("general", -0.5, 0.1, "forgotten"),
-        ("general", -0.5, None, "unchanged"),
+        ({"change": 0.5}, "learned"),
+        ({"change": -0.5}, "worse"),
+        ({"change": 0.3}, "learned a little"),
+        ({"change": 0.05, "stderr": 0.001}, "unchanged"),  # by the scale; few seeds and many items
+        ({"change": 0.05, "stderr": 0.001, "scale": 0.1}, "learned"),
+        ({"change": 0.5, "noise": 0.3}, "unchanged"),  # by the seeds
+        ({"change": -0.5, "role": "general"}, "forgot"),
+        ({"change": 0.2}, "learned a little, but within the noise of the items"),
+        ({"change": 0.5, "stderr": None}, "learned, but by one item alone"),
     ],
 )
-def test_a_change_has_a_word_by_its_role(role, change, stderr, word):
-    judged = Judged("maths", role, 4, Change(-3.0, -3.0 + change, change, stderr))
-    assert judged.word == word
-    assert judged.text == f"maths {change:+.3f} {'(one item)' if stderr is None else '± 0.100'}"
+def test_a_change_has_the_word_of_a_run_and_a_caution_of_its_items(given, word):
+    one = judged(**given)
+    assert one.word == word and one.word.startswith(one.verdict.word)
+    error = {None: "(one item)", 0.1: "± 0.100", 0.001: "± 0.001"}[one.change.stderr]
+    assert one.text == f"maths {given['change']:+.3f} {error}"
+
+
+def test_noise_between_seeds_is_that_of_the_same_items_and_step():
+    other = Judged(items=MATHS, role="target", step=2, change=Change(0.0, 9.0, 9.0, 0.1))
+    runs = {"a": [judged(0.4)], "b": [judged(0.6)], "c": [other], "d": [judged(7.0)]}
+    found = with_noise(runs, [["a", "b", "c"], ["d"]])
+    # half of 0.2 squared, twice, over one degree of freedom
+    assert found["a"][0].noise == pytest.approx(0.02**0.5) == found["d"][0].noise
+    assert found["c"][0].noise is None
+    assert with_noise({"a": [judged(0.4)]}, [["a"]])["a"][0].noise is None
+
+
+def test_a_scale_is_that_of_the_run_first():
+    content = {"objectives": [{"name": "maths", "role": "target", "kind": "qa", "path": "m"}]}
+    environment = settings_from(Environment, {**content, "scales": {"maths": 0.25}}, where="test")
+    assert scale_of("maths", environment, given=9.0) == 0.25
+    assert scale_of("other", environment, given=9.0) == 9.0
+    assert scale_of("other", environment) == scale_of("maths", None) == 1.0
 
 
 def test_items_are_other_ones_in_another_form():
@@ -47,11 +81,10 @@ def test_items_are_other_ones_in_another_form():
 
 
 def test_the_answer_names_runs_where_there_are_several():
-    judged = [Judged("maths", "target", 4, Change(0.0, 1.0, 1.0, 0.1))]
     assert judged_sentence({}) == judged_sentence({"a": []}) == ""
-    alone = judged_sentence({"a": judged})
+    alone = judged_sentence({"a": [judged(1.0)]})
     assert alone == "On items that no controller saw: maths +1.000 ± 0.100 (learned)."
-    assert "run a: maths" in judged_sentence({"a": judged, "b": judged})
+    assert "run a: maths" in judged_sentence({"a": [judged(1.0)], "b": [judged(1.0)]})
 
 
 def test_targets_come_first_and_the_last_step_counts(warehouse):
@@ -68,8 +101,9 @@ def test_targets_come_first_and_the_last_step_counts(warehouse):
 
 def test_a_file_without_a_role_takes_that_of_the_objective_of_its_name(warehouse):
     write_scores(warehouse, "maths", {0: -3.0, 2: -2.0}, role=None)
-    objectives = [{"name": "maths", "role": "target", "kind": "qa"}]
-    assert [one.role for one in judged_changes(warehouse, "r", objectives=objectives)] == ["target"]
+    content = {"objectives": [{"name": "maths", "role": "target", "kind": "qa", "path": "m"}]}
+    environment = settings_from(Environment, content, where="test")
+    assert [one.role for one in judged_changes(warehouse, "r", environment=environment)] == ["target"]
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ from dmix.cli.workflows.runs.evaluate import evaluate_models
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.evaluation.objective_tasks import read_objective_tasks
 from dmix.training.evaluation.settings import EvaluationSettings
+from dmix.training.evaluation.stored import scores_file
+from dmix.training.evaluation.verdicts import UNCHANGED, WORDS
 from dmix.training.run.config import make_config
 from dmix.training.run.launch import start_run
 from dmix.training.run.request import RunRequest
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.layout import publish_json, read_json
 
 RUN = "scored"
 
@@ -69,10 +72,12 @@ def test_an_environment_judges_a_run_before_and_after(scored_run, judging):
     score = {(row["step"], row["task"]): row["value"] for row in result.facts}
     for name, change in zip(changes["objective"], changes["change"], strict=True):
         assert float(change) == pytest.approx(score[2, name] - score[0, name])
-    assert set(changes["beyond noise"]) <= {"yes", "no"}
+    words = {word for of in WORDS.values() for grades in of for word in grades} | {UNCHANGED}
+    assert {word.partition(", but ")[0] for word in changes["verdict"]} <= words
     of_last = [row for row in result.facts if row["step"] == 2]
     assert [row["change_stderr"] for row in of_last] == list(changes["stderr"])
-    assert list(result.df().query("step == 2")["beyond_noise"]) == [row["beyond_noise"] for row in of_last]
+    assert [row["beyond_noise"] for row in of_last] == list(result.df().query("step == 2")["beyond_noise"])
+    assert [row["verdict"] for row in of_last] == [word.partition(", but ")[0] for word in changes["verdict"]]
     assert {row["change"] for row in result.facts if row["step"] == 0} == {None}
     with Catalog.open_reader(scored_run) as catalog:
         _, rows = catalog.query("SELECT step, task, value, items FROM evaluations WHERE run_id = ?", [RUN])
@@ -84,6 +89,14 @@ def test_stored_scores_give_the_same_changes(scored_run, judging):
     first, second = judged(scored_run, judging), judged(scored_run, judging)
     assert all(evaluation.stored for evaluation in second.value)
     assert second.df(1).equals(first.df(1))
+    file = scores_file(scored_run, RUN, 2, "judging/new")
+    stored = read_json(file)
+    assert (stored["role"], stored["scale"]) == ("target", None)
+    publish_json(file, {name: value for name, value in stored.items() if name not in ("role", "scale")})
+    judging.write_text(judging.read_text() + "scales: {new: 0.5}\n")
+    # an older version's file, which lacks both, gets what the environment file says; no score changes
+    assert all(evaluation.stored for evaluation in judged(scored_run, judging).value)
+    assert read_json(file) == {**stored, "scale": 0.5}
     planned = judged(scored_run, judging, dry_run=True)
     assert {row["stored"] for row in planned.facts} == {True} and "has scores already" in repr(planned)
 
@@ -134,7 +147,7 @@ def test_tasks_carry_role_and_kind(judging):
     old, new = read_objective_tasks(judging)
     assert (old.name, old.role, old.kind, old.num_items) == ("judging/old", "general", "continuation", 4)
     assert new.environment.weights_D == 1.0
-    assert old.sha256 != new.sha256
+    assert old.sha256 != new.sha256 and old.scale is None
     with pytest.raises(NotFoundError):
         read_objective_tasks(judging.parent / "none.yaml")
     assert load_environment(judging).names == ("old", "new")

@@ -34,7 +34,7 @@ def group(controller, utilities, *, general=(), target=(), guided=False):
         (-1.5, -3, "forgot much"),
         (0.2, 1, "a little better"),
         (0.6, 2, "better"),
-        (3.0, 3, "much better"),
+        (3.0, 3, "much better"),  # of a general objective
         (float("nan"), 0, "unchanged"),
     ],
 )
@@ -48,6 +48,7 @@ def test_the_same_change_is_small_or_large_by_its_scale():
     assert verdict(-0.04, role="general", scale=0.16).word == "forgot a little"
     assert verdict(-1.84, role="general", scale=0.16).word == "forgot much"
     assert verdict(-1.84, role="target", scale=2.0).word == "worse"
+    assert verdict(1.84, role="target", scale=2.0).word == "learned"
 
 
 def test_noise_between_seeds_is_pooled_within_configurations():
@@ -58,7 +59,7 @@ def test_noise_between_seeds_is_pooled_within_configurations():
 
 def test_a_change_within_two_standard_deviations_is_none():
     assert verdict(0.39, role="target", scale=0.1, noise=0.2).grade == 0
-    assert verdict(0.41, role="target", scale=0.1, noise=0.2).word == "much better"
+    assert verdict(0.41, role="target", scale=0.1, noise=0.2).word == "learned much"
     # the mean of four runs is twice as sure
     assert verdict(0.21, role="target", scale=0.1, noise=0.2, runs=4).grade == 3
 
@@ -76,7 +77,7 @@ def test_a_scale_of_zero_and_an_unknown_role_are_refused():
 
 
 def test_the_worst_loss_speaks_for_a_role():
-    good, bad = Verdict(3, "much better", 2.0), Verdict(-1, "forgot a little", -0.1)
+    good, bad = Verdict(3, "learned much", 2.0), Verdict(-1, "forgot a little", -0.1)
     assert overall({"a": good, "b": bad}) == ("b", bad)
     assert overall({"a": good}) == ("a", good)
     assert overall({}) is None
@@ -91,8 +92,8 @@ def test_the_headline_answers_four_questions():
     natural = group("natural", [0.1, 0.3], general=[0.0, 0.02], target=[0.3, 0.5])
     told = headline([natural, agent])
     # noise of web: each pair differs by 0.02, so 0.0141; two of it over root two is 0.02
-    assert "With agent:a (mean of 2 seeds): target better (maths +2.00)" in told
-    assert "general forgot a little (web -0.06)" in told
+    assert "With agent:a (mean of 2 seeds), target: learned (maths +2.00)" in told
+    assert "general: forgot a little (web -0.06)" in told
     # noise of U: 0.1414; of a difference of two means of two: the same, times two
     assert "Best: agent:a with U +1.00" in told and "natural with U +0.20" in told
     assert "larger than the noise between seeds (± 0.28)" in told
@@ -107,6 +108,15 @@ def test_the_headline_says_what_is_not_sure():
     assert "natural mixing" not in headline(single[1:]) and "no other run" not in headline(single[1:])
     assert "no other run" not in headline(single[:1], alone=False)
     assert headline([]) == ""
+
+
+def test_the_noise_of_a_headline_comes_from_all_comparable_runs():
+    shown = [group("agent:a", [1.0], target=[0.6], guided=True), group("natural", [0.8], target=[0.1])]
+    assert "target: learned a little (maths +0.60)" in headline(shown)
+    # 1.2 between two seeds of natural mixing: a standard deviation of 0.85
+    others = [shown[0], group("natural", [0.8, 1.4], target=[0.1, 1.3])]
+    told = headline(shown, others=others)
+    assert "target: unchanged (maths +0.60)" in told and "undecided" in told
 
 
 def test_a_group_without_scores_of_a_role_has_no_verdict():

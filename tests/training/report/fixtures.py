@@ -220,17 +220,17 @@ def add_run(
         log.write("run_done", step=finished, detail="steps done")
 
 
-def add_judged(warehouse, run_id, *, step=4, task="judging", items="1"):
-    """Scores on three items before a run and after a step; those of maths rise by 0.1, 0.2 and 0.3."""
+def add_judged(warehouse, run_id, *, step=4, task="judging", items="1" * 64, maths=(0.1, 0.2, 0.3)):
+    """Scores on three items before a run and after a step; those of maths rise by as much as is said."""
     folder = warehouse.run(run_id) / "evaluations"
     folder.mkdir(exist_ok=True)
-    for name, gains in (("general", [0, 0, 0]), ("maths", [0.1, 0.2, 0.3])):
-        for at, more in ((0, [0, 0, 0]), (step, gains)):
+    for name, gains in (("general", [0, 0, 0]), ("maths", maths)):
+        for at, more in ((0, [0] * len(gains)), (step, gains)):
             content = {
                 "content": {},
                 "task": f"{task}/{name}",
                 "kind": "qa",
-                "items_sha256": items * 64,
+                "items_sha256": items,
                 "limit": None,
                 "few_shot": None,
                 "step": at,

@@ -34,8 +34,8 @@ _LESSON_ROW_HEIGHT = 24
 
 
 def trajectories(farm: FarmFacts, *, panel_id: str) -> Panel:
-    """Share of the target field along trajectories, a colour a group of them."""
-    figure = drawing(x_title="step", y_title="share of the target", y_format=".0%")
+    """Target share along trajectories, a colour a group of them."""
+    figure = drawing(x_title="step", y_title="target share", y_format=".0%")
     groups: dict[str, list[Path]] = {}
     for path in farm.paths:
         groups.setdefault(group_name(path), []).append(path)
@@ -61,7 +61,7 @@ def trajectories(farm: FarmFacts, *, panel_id: str) -> Panel:
     drawn_all = all(len(members) <= MAX_PATHS for members in groups.values())
     return Panel(
         panel_id=panel_id,
-        note="Share of the target field along the trajectories, from the start state (step 0)."
+        note="Target share along the trajectories, from the start state (step 0)."
         + ("" if drawn_all else f" Large groups show at most {MAX_PATHS} paths."),
         choices=(),
         figures=(Figure(title="Trajectories", variants={"": figure}),),
@@ -88,7 +88,7 @@ def covered(farm: FarmFacts, *, panel_id: str) -> Panel:
     figure.traces[0] |= {"zmin": 1, "zmax": most}
     figure.traces[0]["colorbar"] |= {"tick0": 0, "dtick": max(1, round(most / 5))}
     figure.layout(height=ROWS_MARGIN + 22 * len(bounds))
-    figure.y_axis(title={"text": "share of the target"})
+    figure.y_axis(title={"text": "target share"})
     empty = int((counts_ZM == 0).sum())
     return Panel(
         panel_id=panel_id,

@@ -115,7 +115,7 @@ def objective_colours(run: Run) -> dict[str, int]:
 
 
 def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) -> Panel:
-    """Share of the target field over steps, one line per run."""
+    """Target share over steps, one line per run."""
     variants = {}
     for quantity in QUANTITIES:
         figure = drawing(x_title="step", y_title="share of samples", y_format=".0%")
@@ -133,9 +133,9 @@ def target_shares(runs: Sequence[Run], *, panel_id: str, colours: RunColours) ->
         variants[quantity] = figure
     return Panel(
         panel_id=panel_id,
-        note="Share of the target field in each step. Runs that differ only in their seeds share a colour.",
+        note="Target share of each step. Runs that differ only in their seeds share a colour.",
         choices=(Choice("Quantity", tuple((quantity, quantity) for quantity in QUANTITIES)),),
-        figures=(Figure(title="Share of the target field", variants=variants),),
+        figures=(Figure(title="Target share by step", variants=variants),),
     )
 
 

@@ -159,8 +159,8 @@ def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
 
 
 def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
-    """Steps at which something stepped in, a row per kind; None if nothing did."""
-    marks = [event for event in run.events if event.step is not None and event.kind not in series.PLAIN_MARKS]
+    """Steps in which something changed the mixture or warned of it, a row per kind; None without one."""
+    marks = series.mixture_events(run)
     if not marks:
         return None
     figure = drawing(x_title="step", y_title="", y_format=None)

@@ -21,6 +21,7 @@ from dmix.training.report.queries.data_facts import (
 )
 from dmix.training.report.queries.effects import read_effects
 from dmix.training.report.queries.farm_facts import read_farms
+from dmix.training.report.queries.judged import with_comparable
 from dmix.training.report.queries.optimum import regmix_optima
 from dmix.training.report.queries.reader import Reader
 from dmix.warehouse_schema.catalog.catalog import Catalog
@@ -127,6 +128,7 @@ def render_report(
     known = run_facts.run_ids(catalog)
     chosen = run_facts.choose_runs(known, wanted=runs, limit=DEFAULT_RUNS)
     shown = [run_facts.read_run(catalog, run_id) for run_id in chosen]
+    pool = with_comparable(catalog, shown)
     running = tuple(run.run_id for run in shown if run.status == "running")
     of_runs = {run.dataset for run in shown}
     datasets = [d for d in read_datasets(catalog) if not runs or d.dataset in of_runs]
@@ -138,14 +140,14 @@ def render_report(
     }
     sections: list[Section] = []
     if shown:
-        sections.append(overview_section(shown, warehouse=warehouse.root, corpora=corpora))
+        sections.append(overview_section(shown, warehouse=warehouse.root, corpora=corpora, pool=pool))
     opened = first_open(shown)
     sections += [
         run_section(
             run,
             ranks,
             optima.get(run.dataset),
-            promise=promise_parts(run, shown),
+            promise=promise_parts(run, pool),
             opened=run.run_id == opened,
         )
         for run in shown

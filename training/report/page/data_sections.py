@@ -114,6 +114,13 @@ def found_in(dataset: Dataset) -> str:
     return ", ".join(found)
 
 
+def natural_share(dataset: Dataset) -> str | None:
+    """Target samples among all samples of a dataset: the target share of a run of natural mixing."""
+    samples = sum(stream.samples for stream in dataset.streams)
+    target = sum(stream.samples for stream in dataset.streams if stream.field == "target")
+    return f"{target / samples:.0%}" if samples else None
+
+
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
     """Settings and totals of a dataset, by name."""
     tail = sum(stream.tail_tokens for stream in dataset.streams)
@@ -125,6 +132,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "Tokens per sample": dataset.seq_len,
         "Seed": str(dataset.seed),
         "Tokens": sum(stream.tokens for stream in dataset.streams),
+        "Target share of natural mixing": natural_share(dataset),
         "Tokens outside full samples": tail,
         "Found in its text": found_in(dataset),
         "Created (UTC)": dataset.created_at,

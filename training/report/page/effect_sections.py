@@ -10,14 +10,13 @@ from dmix.training.report.page import tables
 from dmix.training.report.page.parts import Section, note, panel_box
 from dmix.training.report.page.templates import joined
 from dmix.training.report.queries.effects import EffectFacts
+from dmix.training.report.queries.judged import comparable
 from dmix.training.report.queries.run_facts import Run
 
 NO_NATURAL = (
-    "The plan's gain over natural mixing is unknown, because this page shows no natural run with the "
-    "same settings. Run 'dmix train --controller natural' with the same options, then show both runs."
+    "The plan's gain over natural mixing is unknown, because there is no finished run of natural mixing with "
+    "the same settings. To train one, run 'dmix train --controller natural' with the same options."
 )
-# What has to agree between a planned run and the natural one that it is compared with.
-_SAME = ("model", "steps", "step_samples", "batch_size", "environment")
 
 
 def effects_section(found: EffectFacts) -> Section:
@@ -45,12 +44,17 @@ def effects_section(found: EffectFacts) -> Section:
     return Section(anchor=prefix, title=f"Effects {found.name}", content=joined(parts), panels=(panel,))
 
 
-def promise_parts(run: Run, runs: Sequence[Run]) -> list[Any]:
-    """What the plan of a run promised, beside what it got; [] for runs without a plan."""
+def promise_parts(run: Run, pool: Sequence[Run]) -> list[Any]:
+    """What the plan of a run promised, beside what it got; [] for runs without a plan.
+
+    Args:
+        run: The run.
+        pool: Runs of the warehouse that it may be compared with.
+    """
     promise = run.config.get("promise")
     if not isinstance(promise, Mapping) or not run.scores:
         return []
-    natural = _natural_like(run, runs)
+    natural = _natural_like(run, pool)
     gained = [_gains(other) for other in natural]
     rows: list[tuple[Any, ...]] = []
     for name, promised in promise.get("objectives", {}).items():
@@ -78,16 +82,12 @@ def _promise_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> M
     return tables.table(columns, rows, caption="Predicted and measured gain, nats per token")
 
 
-def _natural_like(run: Run, runs: Sequence[Run]) -> list[Run]:
-    """Finished runs of natural mixing that differ from a run in its controller and seeds alone."""
+def _natural_like(run: Run, pool: Sequence[Run]) -> list[Run]:
+    """Finished runs of natural mixing on the terms of a run."""
     return [
         other
-        for other in runs
-        if other.controller == "natural"
-        and other.status == "done"
-        and other.dataset == run.dataset
-        and other.scores
-        and all(other.config.get(name) == run.config.get(name) for name in _SAME)
+        for other in comparable(run, pool)
+        if other.controller == "natural" and other.status == "done" and other.scores
     ]
 
 

@@ -29,13 +29,16 @@ SCORES = (
 )
 
 
-def overview_section(runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str]) -> Section:
+def overview_section(
+    runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str], pool: Sequence[Run] = ()
+) -> Section:
     """Final scores and tokens used; with several runs also their curves side by side.
 
     Args:
         runs: The runs of the page.
         warehouse: Root of their warehouse.
         corpora: Name of the pair of corpora of each dataset.
+        pool: The runs and all of the warehouse that they can be compared with; the runs by default.
     """
     panels: list[Panel] = []
     if len(runs) > 1:
@@ -49,7 +52,7 @@ def overview_section(runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[s
             scores = feedback_figures.feedback(with_scores, panel_id="compare-feedback", colours=colours)
             panels.append(scores)
     parts: list[Any] = [
-        summary.glance(runs, warehouse=warehouse, corpora=corpora),
+        summary.glance(runs, warehouse=warehouse, corpora=corpora, pool=pool),
         run_tables.final_table(runs),
     ]
     if any(run.scores for run in runs):

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from dmix.training.evaluation.natural import MEAN, Difference
 from dmix.training.report.page.tables import Cell, share_cell, table
 from dmix.training.report.page.templates import part
 from dmix.training.report.queries import series
+from dmix.training.report.queries.judged import FromNatural
 from dmix.training.report.queries.reader import Pair
 from dmix.training.report.queries.run_facts import Departure, Run, RunEvent
 from dmix.training.report.queries.seeds import LEVEL, SeedGroup
@@ -42,6 +44,31 @@ def final_table(runs: Sequence[Run]) -> Markup:
     columns = ["run"] + (["utility"] if with_utility else []) + objectives
     columns += ["controller", "seed", "status", "steps", "source tokens", "target tokens"]
     return table(columns, rows, caption="Final scores (change from step 0) and tokens used")
+
+
+def natural_table(found: Sequence[FromNatural]) -> Markup:
+    """Differences from natural mixing, a row per run and a column per objective."""
+    names = list(dict.fromkeys(one.name for of in found for one in of.differences if one.name != MEAN))
+    columns = [*names, *([MEAN] if any(len(of.differences) > 1 for of in found) else [])]
+    rows = []
+    for of in found:
+        cells = {one.name: one for one in of.differences}
+        row = [part("run_link", run_id=of.run_id), part("line", text=of.who)]
+        rows.append([*row, *(_difference_cell(cells.get(name)) for name in columns)])
+    return table(
+        ["run", "compared with", *columns],
+        rows,
+        caption="Difference from natural mixing on items that no controller saw, after the last step, in "
+        "nats per token. Above 0, the run is better than natural mixing",
+        cards=True,
+    )
+
+
+def _difference_cell(one: Difference | None) -> Markup | None:
+    if one is None:
+        return None
+    error = "" if one.stderr is None else f" ± {one.stderr:.3f}"
+    return part("changes", word=one.word, kind=one.colour, lines=[f" {one.difference:+.3f}{error}"])
 
 
 def steps_text(run: Run) -> str:

@@ -10,17 +10,27 @@ from types import MappingProxyType
 import numpy as np
 from markupsafe import Markup
 
-from dmix.training.evaluation.judging import Judged, judged_changes, judged_sentence
-from dmix.training.evaluation.verdicts import RULE, Verdict, headline, objective_noise, overall, verdict
-from dmix.training.report.page.run_tables import steps_text
+from dmix.training.evaluation.judging import Judged, judged_sentence
+from dmix.training.evaluation.natural import RULE as DIFFERENCE_RULE
+from dmix.training.evaluation.verdicts import ON_SEEN_ITEMS, RULE, Verdict, headline, overall
+from dmix.training.report.page.run_tables import natural_table, steps_text
 from dmix.training.report.page.tables import table
 from dmix.training.report.page.templates import joined, part
 from dmix.training.report.queries import again, series
-from dmix.training.report.queries.judged import groups_of, largest_comparison, terms
+from dmix.training.report.queries.judged import (
+    FromNatural,
+    from_natural,
+    largest_comparison,
+    noise_groups,
+    run_judged,
+    run_verdicts,
+    terms,
+)
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.seeds import seed_groups
+from dmix.training.report.queries.story import event_words
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.taxonomy import FIELDS
+from dmix.warehouse_schema.sizes import num_text
 
 # Passes over a domain beyond which more of them teach little (arXiv 2305.16264).
 MANY_PASSES = 4
@@ -43,57 +53,96 @@ class Advice:
     command: str
 
 
-def glance(runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str]) -> Markup:
-    """The answer in a sentence, a table with a row per run, and a list of what to do next."""
-    advice = next_steps(runs, warehouse=warehouse, corpora=corpora)
-    of_eval = {run.run_id: on_other_items(run, warehouse) for run in runs}
-    answer = answer_text(runs, of_eval)
+def glance(
+    runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str], pool: Sequence[Run] = ()
+) -> Markup:
+    """The answer in a sentence, a table with a row per run, and a list of what to do next.
+
+    Args:
+        runs: The runs of the page.
+        warehouse: Root of their warehouse.
+        corpora: Name of the pair of corpora of each dataset.
+        pool: The runs and all of the warehouse that they can be compared with; the runs by default.
+    """
+    pool = pool or runs
+    advice = next_steps(runs, warehouse=warehouse, corpora=corpora, pool=pool)
+    of_eval = {run.run_id: on_other_items(run, warehouse, pool) for run in runs}
+    natural = natural_differences(runs, warehouse, pool)
+    answer = answer_text(runs, of_eval, natural, pool)
     parts = [part("headline", text=answer)] if answer else []
-    parts += [glance_table(runs, of_eval), part("note", text=RULE)]
+    parts += [glance_table(runs, of_eval, pool), part("note", text=RULE)]
+    if natural:
+        parts += [natural_table(natural), part("note", text=DIFFERENCE_RULE)]
     return joined(parts + ([part("next_steps", advice=advice)] if advice else []))
 
 
-def on_other_items(run: Run, warehouse: Path) -> list[Judged]:
+def on_other_items(run: Run, warehouse: Path, pool: Sequence[Run] = ()) -> list[Judged]:
     """Changes of a run on the items of `dmix eval` that its controller did not see."""
-    environment = series.environment_of(run.config)
-    objectives = [vars(objective) for objective in environment.objectives] if environment else []
-    return judged_changes(Warehouse(warehouse), run.run_id, objectives=objectives)
+    return run_judged(Warehouse(warehouse), run, pool)
 
 
-def answer_text(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) -> str:
+def natural_differences(runs: Sequence[Run], warehouse: Path, pool: Sequence[Run]) -> list[FromNatural]:
+    """The runs whose last models can be compared with natural mixing item by item, those steered first."""
+    found = (
+        from_natural(Warehouse(warehouse), run, pool) for run in sorted(runs, key=lambda run: not run.leads)
+    )
+    return [one for one in found if one is not None and one.differences]
+
+
+def answer_text(
+    runs: Sequence[Run],
+    of_eval: Mapping[str, Sequence[Judged]],
+    natural: Sequence[FromNatural] = (),
+    pool: Sequence[Run] = (),
+) -> str:
     """The answer in a few sentences: by the items that no controller saw, where they were scored."""
     guided_first = sorted(runs, key=lambda run: not run.leads)
     told = judged_sentence({run.run_id: of_eval[run.run_id] for run in guided_first})
     compared = largest_comparison(runs)
     members = sum(max((len(of) for of in group.changes.values()), default=0) for group in compared)
-    by_feedback = headline(compared, alone=members >= len(runs), with_changes=not told)
+    by_feedback = headline(
+        compared,
+        others=noise_groups(runs, pool or runs),
+        alone=members >= len(pool or runs),
+        with_changes=not told,
+    )
     if told and len(compared) > 1:
-        by_feedback = f"By the items that the controller sees: {by_feedback}"
+        by_feedback = f"On the items that the controller read during the run: {by_feedback}"
     elif by_feedback and not told:
-        by_feedback = f"Preliminary, by the items that the controller sees: {by_feedback}"
-    return f"{told} {by_feedback}".strip()
+        by_feedback = f"{by_feedback} {ON_SEEN_ITEMS} 'dmix eval' scores the models on other items."
+    over_natural = _over_natural(natural[0]) if natural else ""
+    return " ".join(text for text in (told, over_natural, by_feedback) if text)
 
 
-def glance_table(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]]) -> Markup:
-    """What each run mixed, what became of the objectives of either role, and what stepped in."""
-    on_others = any(of_eval.values())
+def _over_natural(found: FromNatural) -> str:
+    """The difference of one run from natural mixing, in the mean of its objectives."""
+    one = found.speaking
+    return (
+        f"Run {found.run_id} less natural mixing ({found.who}) on these items: {one.text} nats per token, "
+        f"{one.word}."
+    )
+
+
+def glance_table(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]], pool: Sequence[Run]) -> Markup:
+    """What became of the objectives of either role in each run, and what it mixed."""
+    on_others, changed = any(of_eval.values()), any(series.mixture_events(run) for run in runs)
     rows = [
         [
             _run_cell(run),
             *([_other_items(of_eval.get(run.run_id, ()))] if on_others else []),
-            *(_changes(judged(run, role, runs)) for role in _ROLES),
+            *(_changes(run_verdicts(run, role, pool)) for role in _ROLES),
             part("line", text=mixed(run)),
-            ", ".join(f"{count:,} × {kind}" for kind, count in interventions(run).items()),
+            *([_interventions(run)] if changed else []),
         ]
         for run in runs
     ]
     columns = ["run", *(["items that no controller saw"] if on_others else [])]
-    columns += ["target objectives", "general objectives", "target share", "stepped in"]
+    columns += ["target objectives", "general objectives", "target share"]
     return table(
-        columns,
+        [*columns, *(["changes to the mixture"] if changed else [])],
         rows,
         caption="Summary. Changes are in nats per token since step 0. Target and general objectives: on the "
-        "items that the controller sees. Delivered target share: first step → last step (mean)",
+        f"items that the controller read. {series.TARGET_SHARE}",
         cards=True,
     )
 
@@ -107,29 +156,18 @@ def _run_cell(run: Run) -> Markup:
 
 
 def _other_items(found: Sequence[Judged]) -> Markup:
-    return joined([part("line", text=f"{one.text} ({one.word}) ") for one in found])
-
-
-def judged(run: Run, role: str, runs: Sequence[Run]) -> dict[str, Verdict]:
-    """Verdicts on a run's objectives of a role, by the noise between the seeds of comparable runs."""
-    environment = series.environment_of(run.config)
-    if environment is None:
-        return {}
-    comparable = groups_of([other for other in runs if terms(other) == terms(run)])
-    scales = dict(zip(environment.names, environment.scales_D.tolist(), strict=True))
-    return {
-        name: verdict(change, role=role, scale=scales[name], noise=objective_noise(comparable, name))
-        for name, change in changes(run, role).items()
-    }
+    return joined(
+        [part("changes", word=one.word, kind=one.verdict.colour, lines=[f" {one.text} "]) for one in found]
+    )
 
 
 def mixed(run: Run) -> str:
-    """Share of the target in the first and the last delivered step, and in all of them."""
-    delivered = series.shares(run, "delivered")
-    if not len(delivered.steps_T):
+    """The target share of the run, and where it moved, that of the first and the last step."""
+    found = series.target_share(run)
+    if found is None:
         return "nothing yet"
-    target_T = delivered.by_field(run.pairs)[:, FIELDS.index("target")]
-    return f"{target_T[0]:.0%} → {target_T[-1]:.0%} ({target_T.mean():.0%})"
+    whole = f"{found.whole:.0%}"
+    return whole if found.constant else f"{whole} ({found.first:.0%} → {found.last:.0%})"
 
 
 def changes(run: Run, role: str) -> dict[str, float]:
@@ -144,15 +182,22 @@ def changes(run: Run, role: str) -> dict[str, float]:
 
 
 def interventions(run: Run) -> Counter[str]:
-    """How often something stepped in, by kind."""
-    kinds = (
-        event.kind for event in run.events if event.step is not None and event.kind not in series.PLAIN_MARKS
-    )
-    return Counter(kind.replace("_", " ") for kind in kinds)
+    """Number of steps in which something changed the mixture or warned of it, by kind of event."""
+    steps = {(event.kind, event.step) for event in series.mixture_events(run)}
+    return Counter(kind for kind, _ in sorted(steps))
+
+
+def _interventions(run: Run) -> Markup | str:
+    told = [f"{event_words(kind)}: {num_text(n, 'step')} " for kind, n in interventions(run).items()]
+    return joined([part("line", text=text) for text in told])
 
 
 def next_steps(
-    runs: Sequence[Run], *, warehouse: Path, corpora: Mapping[str, str] = MappingProxyType({})
+    runs: Sequence[Run],
+    *,
+    warehouse: Path,
+    corpora: Mapping[str, str] = MappingProxyType({}),
+    pool: Sequence[Run] = (),
 ) -> list[Advice]:
     """What the runs ask for, most urgent first.
 
@@ -160,13 +205,14 @@ def next_steps(
         runs: The runs of the page.
         warehouse: Root of their warehouse.
         corpora: Name of the pair of corpora of each dataset, as `dmix etl classify --name` takes it.
+        pool: As in `glance`.
     """
     return [
         *_broken_off(runs, warehouse),
         *_beaten(runs, warehouse),
-        *_forgetful(runs, warehouse),
+        *_forgetful(runs, warehouse, pool or runs),
         *_repetitive(runs, warehouse, corpora),
-        *_not_comparable([run for run in runs if run.kind != "base"], warehouse),
+        *_not_comparable([run for run in runs if run.kind != "base"], warehouse, pool or runs),
         *_unjudged(runs, warehouse),
     ]
 
@@ -218,10 +264,10 @@ def _expected(said: str, run: Run, warehouse: Path) -> Advice:
     )
 
 
-def _forgetful(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
+def _forgetful(runs: Sequence[Run], warehouse: Path, pool: Sequence[Run]) -> Iterator[Advice]:
     lost = {}
     for run in runs:
-        found = overall(judged(run, "general", runs))
+        found = overall(run_verdicts(run, "general", pool))
         if run.kind == "guided" and found and found[1].grade <= -2:
             lost[run.run_id] = (found[0], found[1].change)
     if lost:
@@ -251,17 +297,17 @@ def _repetitive(runs: Sequence[Run], warehouse: Path, corpora: Mapping[str, str]
             return
 
 
-def _not_comparable(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
+def _not_comparable(runs: Sequence[Run], warehouse: Path, pool: Sequence[Run]) -> Iterator[Advice]:
     guided = [run for run in runs if run.leads]
-    taken = [run.run_id for run in runs]
-    if guided and not any(run.controller == "natural" for run in runs):
+    taken = [run.run_id for run in pool]
+    if guided and not any(run.controller == "natural" for run in pool):
         name = again.free_name("natural", taken)
         yield Advice(
             f"There is no run to compare with {guided[0].run_id}. Add a run of natural mixing with "
             "the same other flags:",
             again.like(guided[0], warehouse=warehouse, name=name, controller="natural"),
         )
-    if runs and not seed_groups(runs):
+    if runs and not seed_groups(pool):
         run = next(iter(guided), runs[0])
         seed = (series.setting_of(run.config, "seed") or 0) + 1
         name = again.free_name(f"{run.run_id}-seed-{seed}", taken)

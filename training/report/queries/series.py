@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.trajectories.objectives import Environment, utility
 from dmix.training.report.queries.reader import Pair
-from dmix.training.report.queries.run_facts import Run
+from dmix.training.report.queries.run_facts import Run, RunEvent
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.settings import settings_from
 from dmix.warehouse_schema.taxonomy import FIELDS
@@ -23,8 +23,16 @@ logger = logging.getLogger(__name__)
 
 # The three states of a mixture: what the controller said, what was scheduled, what was trained on.
 QUANTITIES = ("delivered", "planned", "asked")
-# Marks of a run that are not about steering.
-PLAIN_MARKS = {"run_started", "run_done", "run_failed", "run_stopped", "shadow", "forecast"}
+# The one meaning of "target share" on the page.
+TARGET_SHARE = (
+    "Target share: share of target samples among all samples that the run read; in brackets, in the first "
+    "and in the last step"
+)
+# Events that say nothing of the mixture: starts and ends, forecasts, and notes on files and machines.
+PLAIN_MARKS = {
+    *("run_started", "run_done", "run_failed", "run_stopped", "content_changed", "shadow", "forecast"),
+    *("checkpoint", "gradients", "loss_jump", "microbatch_size", "non_finite_loss", "note"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +66,54 @@ class FinalScore:
     @property
     def change(self) -> float | None:
         return None if self.first is None else self.last - self.first
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetShare:
+    """Target samples among all samples that a run read. All samples have equally many tokens.
+
+    Attributes:
+        whole: Of all steps together.
+        first: Of the first step.
+        last: Of the last step.
+        low: The smallest of a step.
+        high: The largest of a step.
+        rounding: Half a percentage point, or one sample of the smallest step if that is more.
+        constant: Whether the plans of the first and the last step, or the steps, differ by rounding alone.
+    """
+
+    whole: float
+    first: float
+    last: float
+    low: float
+    high: float
+    rounding: float
+    constant: bool
+
+
+def target_share(run: Run) -> TargetShare | None:
+    """The target share of a run so far; None before its first step."""
+    delivered = shares(run, "delivered")
+    samples_N = np.nan_to_num(run.samples_TN).sum(axis=0)
+    if not len(delivered.steps_T) or not samples_N.sum():
+        return None
+    target_T = delivered.by_field(run.pairs)[:, FIELDS.index("target")]
+    target_N = np.array([pair[0] == "target" for pair in run.pairs])
+    drawn_T = np.nan_to_num(run.samples_TN).sum(axis=1)
+    # a share is a whole number of samples
+    rounding = max(0.005, 1.01 / float(drawn_T[drawn_T > 0].min()))
+    planned = shares(run, "planned")
+    planned_T = planned.by_field(run.pairs)[: len(target_T), FIELDS.index("target")]
+    moved = min(abs(of[-1] - of[0]) for of in (target_T, planned_T) if len(of))
+    return TargetShare(
+        whole=float(samples_N[target_N].sum() / samples_N.sum()),
+        first=float(target_T[0]),
+        last=float(target_T[-1]),
+        low=float(target_T.min()),
+        high=float(target_T.max()),
+        rounding=rounding,
+        constant=bool(moved <= rounding),
+    )
 
 
 def shares(run: Run, quantity: str) -> Shares:
@@ -108,6 +164,11 @@ def field_loss(run: Run, field: str) -> Vector:
 def tokens_used(run: Run) -> dict[str, int]:
     """Tokens trained on so far, by field."""
     return {field: int(max(counts.values())) for field, counts in tokens_so_far(run).items()}
+
+
+def mixture_events(run: Run) -> list[RunEvent]:
+    """Events in which something changed a mixture or warned of it, in order."""
+    return [event for event in run.events if event.step is not None and event.kind not in PLAIN_MARKS]
 
 
 def steps_done(run: Run) -> int:

@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from dmix.training.report.queries import series
 from dmix.training.report.queries.run_facts import Run
-from dmix.warehouse_schema.taxonomy import FIELDS
 
-_STEPPED_IN = {
+# What each kind of event is, a clause that starts a sentence.
+MIXTURE_EVENTS = {
     "exhausted": "A domain ran out of samples",
     "guard": "The guard rails limited the mixture",
     "alarm": "The mixture was outside the range of the agent's training",
     "fallback": "Natural mixing replaced the mixture",
     "fall_back": "Natural mixing replaced the mixture",
+    "supply": "The target text lasts for another number of steps than in the agent's training",
 }
 _COUNTS = {1: "once", 2: "twice", 3: "three times"}
 
@@ -64,33 +63,24 @@ def forecasts(run: Run) -> dict[str, list[Forecast]]:
 
 def mixture_story(run: Run) -> str:
     """How the target share moved, and how often and why something held the agent back."""
-    delivered = series.shares(run, "delivered")
-    if not len(delivered.steps_T):
+    share = series.target_share(run)
+    if share is None:
         return ""
-    target_T = delivered.by_field(run.pairs)[:, FIELDS.index("target")]
-    first, last = float(target_T[0]), float(target_T[-1])
     who = f"{run.controller} " if run.kind != "guided" else "The agent "
-    # a share is a whole number of samples
-    rounding = max(0.005, 1.01 * _one_sample(run))
-    if abs(last - first) <= rounding:
-        told = f"{who}kept the target share at {(first + last) / 2:.0%}"
+    first, last = share.first, share.last
+    if share.constant:
+        told = f"{who}kept the target share at {share.whole:.0%}"
     else:
-        told = (
-            f"{who}{'raised' if last > first else 'lowered'} the target share from {first:.0%} to {last:.0%}"
-        )
-    low, high = float(target_T.min()), float(target_T.max())
+        moved = "raised" if last > first else "lowered"
+        told = f"{who}{moved} the target share from {first:.0%} to {last:.0%}"
+    least = max(0.05, share.rounding)
     ends = [
-        *([f"a low of {low:.0%}"] if min(first, last) - low > max(0.05, rounding) else []),
-        *([f"a high of {high:.0%}"] if high - max(first, last) > max(0.05, rounding) else []),
+        *([f"a low of {share.low:.0%}"] if min(first, last) - share.low > least else []),
+        *([f"a high of {share.high:.0%}"] if share.high - max(first, last) > least else []),
     ]
     told += f", with {' and '.join(ends)} in between" if ends else ""
+    told += "" if share.constant else f"; it was {share.whole:.0%} over the whole run"
     return " ".join([f"{told}.", *_held_back(run)])
-
-
-def _one_sample(run: Run) -> float:
-    """The share of one sample in the smallest delivered step."""
-    drawn_T = np.nan_to_num(run.samples_TN).sum(axis=1)
-    return float(1 / drawn_T[drawn_T > 0].min())
 
 
 def forecast_story(run: Run) -> str:
@@ -114,7 +104,7 @@ def forecast_story(run: Run) -> str:
 
 def _held_back(run: Run) -> list[str]:
     """One sentence per kind of intervention, with how often and why the first time."""
-    marks = [event for event in run.events if event.step is not None and event.kind not in series.PLAIN_MARKS]
+    marks = series.mixture_events(run)
     counts = Counter(event.kind for event in marks)
     said = []
     for kind, count in counts.items():
@@ -123,10 +113,15 @@ def _held_back(run: Run) -> list[str]:
         steps = list(dict.fromkeys(event.step for event in of_kind))
         where = f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps[:5]))}"
         where += " and later" if len(steps) > 5 else ""
-        what = _STEPPED_IN.get(kind, f"There was an event ({kind.replace('_', ' ')})")
+        what = event_words(kind)
         why = of_kind[-1].detail.rstrip(".")[:160]
         said.append(f"{what} {times} ({where}){f': {why}' if why else ''}.")
     return said
+
+
+def event_words(kind: str) -> str:
+    """A kind of event about the mixture in words; controllers of users have kinds of their own."""
+    return MIXTURE_EVENTS.get(kind, f"There was an event ({kind.replace('_', ' ')})")
 
 
 def _objectives(detail: str) -> Mapping[str, Mapping[str, float]]:

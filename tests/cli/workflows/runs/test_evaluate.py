@@ -42,14 +42,16 @@ def evaluation(step, *item_scores):
     return Evaluation(step, "j/maths", (score,), stored=False, item_scores=item_scores)
 
 
-MATHS = SimpleNamespace(name="j/maths", role="target")
+MATHS = SimpleNamespace(name="j/maths", role="target", sha256="1" * 64, scale=2.0)
 
 
 def test_the_change_is_that_of_the_last_step_from_the_first():
     found = [evaluation(0, -3.0, -3.0), evaluation(2, -9.0, -9.0), evaluation(4, -2.0, -1.9)]
     result = _scores_result(found, [MATHS])
     (row,) = result.df(1).to_dict("records")
-    assert (row["step 0"], row["step 4"], row["beyond noise"]) == (-3.0, -1.95, "yes")
+    assert (row["step 0"], row["step 4"], row["verdict"]) == (-3.0, -1.95, "learned")
+    assert (result.facts[2]["verdict"], result.facts[2]["beyond_noise"]) == ("learned", True)
+    assert any("Unchanged: " in block for block in result.blocks if isinstance(block, str))
     assert [fact["change"] for fact in result.facts] == [None, None, pytest.approx(1.05)]
     assert {fact["role"] for fact in result.facts} == {"target"}
 

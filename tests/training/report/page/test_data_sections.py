@@ -19,6 +19,11 @@ def test_warehouse_without_runs_gives_a_report_on_its_data(warehouse, tmp_path):
     assert list(page.figures) == [f"{prefix}-sizes", f"{prefix}-start"]
 
 
+def test_natural_mixing_has_the_target_share_of_the_dataset(warehouse, tmp_path):
+    # 280 source samples and 140 target samples
+    assert report_page(warehouse, tmp_path).facts["Target share of natural mixing"] == "33%"
+
+
 def test_empty_warehouse_gives_a_page_that_names_the_first_command(bare_warehouse, tmp_path):
     assert "dmix etl classify" in report_page(bare_warehouse, tmp_path).text
 

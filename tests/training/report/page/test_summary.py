@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from tests.training.report.fixtures import ENVIRONMENT, add_judged, add_run, report_page
 
+from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.evaluation.judging import items_sha256, judged_changes
+from dmix.training.evaluation.verdicts import ON_SEEN_ITEMS
 from dmix.training.report.page.summary import changes, interventions, mixed
 from dmix.training.report.page.summary import next_steps as next_steps_of
 from dmix.training.report.queries import run_facts
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.files.events import EventLog
+from dmix.warehouse_schema.settings import settings_from
 
 
 def read(warehouse, *run_ids):
@@ -33,7 +36,7 @@ def test_a_run_in_words(warehouse):
     add_run(warehouse, "one")
     (run,) = read(warehouse, "one")
     # target shares of 1/5, 2/5, 3/5, 4/5; what is missing to whole samples goes to a target domain
-    assert mixed(run) == "22% → 82% (52%)"
+    assert mixed(run) == "52% (22% → 82%)"
     assert changes(run, "target") == pytest.approx({"maths": 0.4})
     assert changes(run, "general") == pytest.approx({"general": -0.04})
     assert interventions(run) == {"exhausted": 1}
@@ -50,9 +53,20 @@ def test_the_first_table_has_a_verdict_on_either_role(warehouse, tmp_path):
     add_run(warehouse, "one")
     row = report_page(warehouse, tmp_path).table("target objectives")["one"]
     # 0.4 over a scale of 0.25, and 0.04 over one of 0.5
-    assert row["target objectives"] == "much better maths +0.40"
+    assert row["target objectives"] == "learned much maths +0.40"
     assert row["general objectives"] == "unchanged general -0.04"
-    assert row["stepped in"] == "1 × exhausted"
+    assert row["changes to the mixture"].strip() == "A domain ran out of samples: 1 step"
+
+
+def test_events_that_change_no_mixture_are_no_changes_to_it(warehouse, tmp_path):
+    add_run(warehouse, "one")
+    log = EventLog(warehouse.run("one") / "events.jsonl", run_id="one", attempt=1)
+    for step in (2, 3, 3):
+        log.write("note", step=step, kind="guard", detail="the guard rails moved 3 of 80 samples")
+    log.write("note", step=2, kind="checkpoint", detail="resumed from a checkpoint")
+    cell = report_page(warehouse, tmp_path).table("target objectives")["one"]["changes to the mixture"]
+    assert cell.split(": ")[1].startswith("1 step") and "The guard rails limited the mixture: 2 steps" in cell
+    assert "checkpoint" not in cell
 
 
 def test_advice_follows_from_what_the_runs_lack(warehouse):
@@ -126,7 +140,7 @@ def test_the_page_starts_with_the_answer(warehouse, tmp_path):
     page = report_page(warehouse, tmp_path)
     # U: (0.4 / 0.25 - 0.04 / 0.5) / 2 and (0.04 / 0.25 - 0.04 / 0.5) / 2
     answer = "Best: agent:tiny with U +0.76. Next best: natural with U +0.04"
-    assert page.text.index("Preliminary") < page.text.index(answer) < page.text.index("Summary. Changes")
+    assert page.text.index(answer) < page.text.index(ON_SEEN_ITEMS) < page.text.index("Summary. Changes")
     assert "One seed each cannot confirm this" in page.text
 
 
@@ -137,9 +151,10 @@ def test_scores_on_other_items_answer_first(warehouse, tmp_path):
     add_judged(warehouse, "one")
     page = report_page(warehouse, tmp_path)
     assert "On items that no controller saw: run one: maths +0.200 ± 0.058 (learned)" in page.text
+    assert ON_SEEN_ITEMS not in page.text
     assert "With agent:tiny" not in page.text and "There is no other run" not in page.text
     rows = page.table("items that no controller saw")
-    assert "(learned)" in rows["one"]["items that no controller saw"]
+    assert rows["one"]["items that no controller saw"].startswith("learned maths +0.200 ± 0.058")
     assert [name for name in rows if "2 of 4 steps" in name]
 
 
@@ -147,11 +162,29 @@ def test_items_that_the_controller_sees_judge_no_run(warehouse):
     digest = "d" * 64
     seen = items_sha256(digest, "qa")
     add_run(warehouse, "one")
-    add_judged(warehouse, "one", items="1")
-    objectives = [{"name": "maths", "role": "target", "kind": "qa"}]
-    assert [one.name for one in judged_changes(warehouse, "one", objectives=objectives)] == ["maths"]
+    add_judged(warehouse, "one")
+    environment = settings_from(Environment, ENVIRONMENT, where="test")
+    found = judged_changes(warehouse, "one", environment=environment)
+    assert [one.name for one in found] == ["maths", "general"]
     log = EventLog(warehouse.run("one") / "events.jsonl", run_id="one", attempt=2)
     log.write("run_started", content={"the items of objective maths": digest})
     for path in (warehouse.run("one") / "evaluations").iterdir():
         path.write_text(path.read_text().replace("1" * 64, seen))
-    assert judged_changes(warehouse, "one", objectives=objectives) == []
+    assert [one.name for one in judged_changes(warehouse, "one", environment=environment)] == []
+
+
+def test_the_difference_from_natural_mixing_is_shown_even_if_the_page_has_no_natural_run(warehouse, tmp_path):
+    add_run(warehouse, "one")
+    add_run(warehouse, "natural", controller="natural", kind="baseline", gain=0.01)
+    add_judged(warehouse, "one")
+    assert "less natural mixing" not in report_page(warehouse, tmp_path).text
+    add_judged(warehouse, "natural", maths=(0.0, 0.0, 0.0))
+    page = report_page(warehouse, tmp_path, runs=("one",))
+    row = page.table("compared with")["one"]
+    assert row["compared with"] == "run natural, same seed"
+    assert row["maths"] == "better, beyond noise +0.200 ± 0.058"
+    assert row["general"] == "within noise over items +0.000 ± 0.000"
+    # half of 0.2, half of 0.058
+    assert row["mean of the objectives"] == "better, beyond noise +0.100 ± 0.029"
+    assert "Run one less natural mixing (run natural, same seed) on these items: mean of the" in page.text
+    assert "no other run" not in page.text and "no run to compare" not in page.text

@@ -30,7 +30,9 @@ def test_the_share_and_what_held_the_agent_back_in_sentences(warehouse):
     add_run(warehouse, "one")
     guard = [(step, "guard", "the guard rails moved 3 of 80 samples") for step in (1, 2, 4)]
     told = mixture_story(with_events(read(warehouse), *guard))
-    assert told.startswith("The agent raised the target share from 22% to 82%.")
+    assert told.startswith(
+        "The agent raised the target share from 22% to 82%; it was 52% over the whole run."
+    )
     assert "three times (steps 1, 2, 4): the guard rails moved 3 of 80" in told
 
 
@@ -40,7 +42,7 @@ def test_a_high_between_the_ends_is_told(warehouse):
     up_and_down = dataclasses.replace(run, samples_TN=run.samples_TN[[0, 3, 3, 1]])
     told = mixture_story(up_and_down)
     assert told.startswith(
-        "The agent raised the target share from 22% to 41%, with a high of 82% in between."
+        "The agent raised the target share from 22% to 41%, with a high of 82% in between; it was 57% over"
     )
     assert "A domain ran out of samples once (step 2): source/News" in told
 
