@@ -254,7 +254,7 @@ def _add_changes(
     it is beyond the noise of the items.
     """
     from dmix.training.evaluation.judging import Items, Judged, change_of
-    from dmix.training.evaluation.verdicts import RULE
+    from dmix.training.evaluation.verdicts import ON_SEEN_ITEMS, RULE
 
     steps = sorted({evaluation.step for evaluation in found if evaluation.step is not None})
     if not objectives:
@@ -291,6 +291,8 @@ def _add_changes(
         columns, rows, title="Change of score in nats per token, with its standard error over the items"
     )
     result.line(f"{RULE} A scale is 1 nat per token if the environment file gives none.")
+    if standing is not None and standing.seen:
+        result.line(ON_SEEN_ITEMS)
 
 
 def _add_difference(result: Result, standing: "Standing", *, limit: int | None) -> None:

@@ -35,6 +35,12 @@ class Standing:
         """The last step of the run."""
         return series.steps_done(self.run)
 
+    @property
+    def seen(self) -> bool:
+        """Whether the controller of the run read items of the objectives."""
+        digests = judged.seen_digests(self.warehouse, self.run)
+        return any(task.sha256 in digests for task in self.objectives)
+
     def judge(self, task: ObjectiveTask, items: Items, steps: tuple[int, int], change: Change) -> Judged:
         """The change of an objective between two steps, judged."""
         return judged.judged_items(

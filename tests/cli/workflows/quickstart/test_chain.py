@@ -6,6 +6,7 @@ import pytest
 from dmix.cli.main import run
 from dmix.cli.workflows.quickstart import chain as chain_module
 from dmix.cli.workflows.quickstart import sizes
+from dmix.training.evaluation.verdicts import ON_SEEN_ITEMS
 from dmix.warehouse_schema.errors import InterruptedRunError
 
 pytestmark = pytest.mark.long
@@ -35,10 +36,12 @@ def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, cap
     assert list(rows) == ["(before)", "plan", "natural", "source-share"]
     half = [rows["source-share"][f"{field} tokens"] for field in ("source", "target")]
     assert abs(half[0] - half[1]) <= 4 * sizes.SEQ_LEN  # whole samples of each domain
-    judged, _, by_feedback = first["answer"].partition("By the items that the controller sees: ")
+    judged, _, by_feedback = first["answer"].partition(
+        "On the items that the controller read during the run: "
+    )
     assert judged.startswith("On items that no controller saw: run plan-0: ")
     assert all(run in judged for run in ("natural-0", "source-share-0"))
-    assert "Best: " in by_feedback and "Preliminary" not in first["answer"]
+    assert "Best: " in by_feedback and ON_SEEN_ITEMS not in first["answer"]
     assert "proves nothing" in first["note"] and "at least two seeds" in first["note"]
     assert "<html" in (tmp_path / "report.html").read_text()
     assert "objectives" in first["plan"]

@@ -11,6 +11,7 @@ from dmix.cli.workflows.runs.standing import read_standing
 from dmix.training.evaluation.judging import items_sha256, stored_items
 from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.evaluation.stored import Evaluation, Score
+from dmix.training.evaluation.verdicts import ON_SEEN_ITEMS
 from dmix.warehouse_schema.catalog.sync import sync
 from dmix.warehouse_schema.errors import NotFoundError
 
@@ -76,6 +77,7 @@ def test_train_eval_and_report_give_the_same_numbers_one_verdict(
         result = evaluated(place, "one", task(sha256, name))
         assert [str(row["verdict"]) for row in result.df(1).to_dict("records")] == [word]
         assert result.facts[1]["verdict"] == word
+        assert (ON_SEEN_ITEMS in result.blocks) == (sha256 == SEEN)
     # a page on this run alone, though the noise comes from the other seed
     row = report_page(place, tmp_path, runs=("one",)).table("target objectives")["one"]
     assert row["target objectives"].startswith(f"{word} maths")
