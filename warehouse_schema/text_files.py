@@ -34,6 +34,7 @@ MOST_YAML_VALUES = 1_000_000
 """Values of a YAML file, those that aliases repeat counted every time."""
 MOST_YAML_CHARACTERS = 16 << 20
 """Characters of a YAML file: it takes minutes to read so many, and gigabytes of memory to read more."""
+_OF_SHELLS = ("/dev/fd/", "/dev/stdin", "/dev/null", "/proc/self/fd/")
 _MOST_DIGITS = 1_000
 """Characters of a number in a YAML file; Python prints no integer of more than 4,300 digits."""
 
@@ -153,8 +154,22 @@ def parse_yaml(text: str, *, where: str) -> Any:
             loader.dispose()
 
 
+def refuse_pipe(path: str | Path) -> None:
+    """Refuses a named pipe or a device in the place of a file, which nobody may ever end.
+
+    A shell's own pipes (`<(command)`) are files here, and what does not exist is fine too.
+
+    Raises:
+        InputError: If it is one.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir() or str(path).startswith(_OF_SHELLS)):
+        raise InputError(f"{path} is a pipe or a device, expected a file; restore it from a copy")
+
+
 def _content(path: str | Path) -> bytes:
     try:
+        refuse_pipe(path)
         return Path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"file {path} does not exist; correct the path") from None

@@ -1,11 +1,15 @@
 """Text files that people write are read whatever their editor made of them, or refused with a sentence."""
 
 import codecs
+import os
 
 import pytest
 
 from dmix.warehouse_schema import text_files
 from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.files.changes import accepted_changes
+from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.weights import file_digest
 from dmix.warehouse_schema.text_files import parse_json, parse_yaml, read_json_object, read_text
 
 TEXT = "Größe\nनमस्ते\n"
@@ -46,6 +50,19 @@ def test_what_is_no_file_is_named(tmp_path):
         read_text(tmp_path / "none")
     with pytest.raises(InputError, match="folder"):
         read_text(tmp_path)
+
+
+def test_a_pipe_that_nobody_writes_is_not_waited_for(tmp_path):
+    run = tmp_path / "runs" / "r"
+    run.mkdir(parents=True)
+    for name in ("config.yaml", "events.jsonl"):
+        os.mkfifo(run / name)
+        with pytest.raises(InputError, match=f"{name} is a pipe or a device, expected a file"):
+            read_text(run / name)
+        with pytest.raises(InputError, match="a pipe or a device"):
+            file_digest(run / name)
+    assert list(accepted_changes(Warehouse.at(tmp_path))) == []
+    assert read_text("/dev/null") == ""
 
 
 def test_a_json_file_holds_an_object(tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 
 from dmix.warehouse_schema.errors import DmixError, InputError
 from dmix.warehouse_schema.files.layout import Warehouse, read_json
-from dmix.warehouse_schema.text_files import parse_json
+from dmix.warehouse_schema.text_files import parse_json, refuse_pipe
 
 EVENT = "content_changed"
 SAMPLES = "the manifest of the dataset"
@@ -92,6 +92,7 @@ def _of_run(path: Path) -> list[Change]:
     """Changes of a run; the other events are not parsed, since a log may hold 10,000 steps."""
     start = f'{{"event": "{EVENT}"'.encode()
     try:
+        refuse_pipe(path)
         with path.open("rb") as file:
             return [_change(parse_json(line)) for line in file if line.startswith(start)]
     except (OSError, LookupError, TypeError, ValueError):

@@ -18,7 +18,7 @@ from typing import Any
 from dmix.warehouse_schema.errors import DmixError, InputError, VerificationError
 from dmix.warehouse_schema.files.names import plain_name
 from dmix.warehouse_schema.settings import setting, settings_from
-from dmix.warehouse_schema.text_files import parse_json, read_json_object
+from dmix.warehouse_schema.text_files import parse_json, read_json_object, refuse_pipe
 
 # Which dataset a model of ours was trained on and what its files are, beside its weights.
 ORIGIN_FILE = "dmix.json"
@@ -95,6 +95,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     Raises:
         InputError: If it is damaged.
     """
+    refuse_pipe(path)
     with path.open("rb") as file:
         start = file.read(8)
         size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
@@ -189,7 +190,12 @@ def check_depth(value: Any, *, where: object) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file.
+
+    Raises:
+        InputError: If it is a pipe or a device.
+    """
+    refuse_pipe(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
