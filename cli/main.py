@@ -149,7 +149,7 @@ def _spelled(record: logging.LogRecord) -> bool:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; exits with the code that the README documents."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    handled = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, end_now)
     if handled:
         signal.signal(signal.SIGINT, _interrupt)
         # the last thing that runs; then Python gives handlers back, and the signal would end the process
@@ -214,6 +214,10 @@ def run(arguments: list[str]) -> int:
             code = dmix.main(arguments, prog_name="dmix", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt):
+        return _interrupted(arguments)
+    except SystemExit as error:
+        if error.code != INTERRUPTED:  # some libraries make that of Ctrl-C
+            raise
         return _interrupted(arguments)
     except InterruptedRunError as error:  # somebody asked for it
         return _report(error, error.message, error.exit_code, debug, start="")

@@ -115,7 +115,7 @@ def classify_corpora(
         for request in sorted(requests, key=lambda r: r.corpus):
             lock = warehouse.corpus_lock(request.corpus)
             what = f"corpus {request.corpus} of {warehouse.root}"
-            locks.enter_context(held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS))
+            locks.enter_context(held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS, of_job=True))
             refuse_links(warehouse.labels(request.corpus))
             refuse_links(warehouse.rejects(request.corpus))
             _clear_staging(warehouse, request.corpus, everything=False)

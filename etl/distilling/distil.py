@@ -123,7 +123,7 @@ def distil(
     taxonomy = _shared_taxonomy(corpora)
     fingerprint = distil_fingerprint(corpora, settings)
     folder = warehouse.classifier(name)
-    with held_lock(warehouse.classifier_lock(name), what=f"classifier {name}"):
+    with held_lock(warehouse.classifier_lock(name), what=f"classifier {name}", of_job=True):
         refuse_links(folder)
         known = find_report(folder)
         if known is not None:

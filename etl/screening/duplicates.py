@@ -107,7 +107,7 @@ def find_duplicates(
         StorageError: If the disk is full or refuses.
     """
     screening = duplicates_id(corpora)
-    with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}"):
+    with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}", of_job=True):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
             progress(

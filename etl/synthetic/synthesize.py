@@ -169,7 +169,7 @@ def synthesize(
         StorageError: If the disk is full or refuses.
     """
     out = plan.job.folder
-    with held_lock(out / ".lock", what=f"generation {out}"):
+    with held_lock(out / ".lock", what=f"generation {out}", of_job=True):
         if plan.tokens is None:
             cost, made = write_missing(plan.blocks, out, plan.job, run=run, progress=progress)
             blocks = plan.blocks

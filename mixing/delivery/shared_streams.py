@@ -8,9 +8,10 @@ workarounds that streaming 0.13.0 needs; each names its cause.
 import atexit
 import hashlib
 import os
+import shlex
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from multiprocessing.shared_memory import SharedMemory
@@ -37,7 +38,6 @@ from dmix.warehouse_schema.files.processes import is_alive, start_tracker, this_
 _START_TIMEOUT_SECONDS = 300.0
 _DOWNLOAD_RETRIES = 4
 INDEX = "index.json"
-_SYSTEM_FOLDERS = ("bin", "boot", "etc", "lib", "lib32", "lib64", "proc", "sbin", "sys", "usr")
 CACHE_WAIT_SECONDS = 30.0
 """Loader workers of a killed run notice within seconds and hold its cache until then."""
 
@@ -185,73 +185,96 @@ def _starting_alone() -> Iterator[None]:
         yield
 
 
+def make_cache_folder(folder: Path) -> None:
+    """Makes a folder for caches of datasets, unless it is there and holds nothing else.
+
+    A received run may name it, so nothing is written among files of other programs.
+
+    Raises:
+        InputError: If it cannot be made, is a link, someone else's, others may write into it or exchange it,
+            or it has files that dmix did not make.
+    """
+    _make_private(folder, is_own=_is_cache)
+
+
 @contextmanager
 def _owned_cache(
     local: Path, folders: Sequence[str], folder_paths: Sequence[str], *, wait_seconds: float
 ) -> Iterator[None]:
-    """Holds a cache folder for this run, cleared of what a killed run left in shared memory.
+    """Holds the cache of a dataset for this run, cleared of what a killed run left in shared memory.
 
     The folder is this user's alone: others could put shards of their own there.
 
     Raises:
-        InputError: If it cannot be made, is a link, someone else's, others may write into it, or it has other
-            files or links; or if the folder above it is one of the system, a link, or of such a kind that
-            others may exchange it.
+        InputError: As of `make_cache_folder`.
     """
-    try:
-        _refuse_system_folder(local.parent)
-        for folder in (local.parent, local):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # a ValueError for a path that no system can have
-        raise InputError(
-            f"dmix cannot make the cache folder {str(local)!r}: {getattr(error, 'strerror', error)}; set "
-            "another cache_folder in the training file"
-        ) from error
-    above = local.parent.stat()
-    open_to_all = above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX
-    if above.st_uid not in (0, os.getuid()) or open_to_all:
-        raise InputError(
-            f"the folder {local.parent} belongs to another user or may be written by all (mode"
-            f" {above.st_mode & 0o7777:04o}), who could exchange the cache in it; set another cache_folder in"
-            " the training file"
-        )
-    found = local.lstat()
-    if local.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise InputError(
-            f"the cache folder {local} is not safe: it is a link, belongs to another user, or others may "
-            f"write to it (mode {found.st_mode & 0o777:03o}); remove this folder, or set another "
-            "cache_folder in the training file"
-        )
-    # a cache_folder may come with a received run: nothing is written or removed among files of others
     own = {".lock", ".lock.holder", *(folder.split("/")[0] for folder in folders)}
-    foreign = sorted(path.name for path in local.iterdir() if path.name not in own)
-    if foreign:
-        raise InputError(
-            f"the cache folder {local} has files of other programs ({foreign[0]}); set another "
-            "cache_folder in the training file"
-        )
+    _make_private(local, is_own=lambda path: path.name in own)
     refuse_links(local)
     with held_lock(local / ".lock", what=f"the cache folder {local}", timeout_seconds=wait_seconds):
         _remove_stale(folder_paths)
         yield
 
 
-def _refuse_system_folder(above: Path) -> None:
-    """Raises an InputError if caches in a folder would be written where a stranger's link or path leads."""
-    place = above.resolve()
-    parts = place.parts[1:2]
-    if above.is_symlink():
-        said = f"is a link to {place}"
-    elif not parts or parts[0] in _SYSTEM_FOLDERS:
-        said = "belongs to the operating system"
-    else:
-        return
-    raise InputError(
-        f"the cache folder {above} {said}, and dmix writes no downloaded shards there; set another "
-        "cache_folder in the training file"
-    )
+def _make_private(folder: Path, *, is_own: Callable[[Path], bool]) -> None:
+    """Makes a folder that is this user's alone, or returns if it is one with nothing but what `is_own`."""
+    try:
+        _refuse_exchangeable(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_unsafe(folder, is_own=is_own)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a ValueError for a path that no system can have
+        raise InputError(
+            f"dmix cannot make the cache folder {str(folder)!r}: {getattr(error, 'strerror', error)}; set "
+            "another cache_folder in the training file"
+        ) from error
+
+
+def _refuse_exchangeable(folder: Path) -> None:
+    """Raises an InputError if others may exchange a folder, by the nearest one above it that is there."""
+    above = next((parent for parent in folder.absolute().parents if parent.exists()), Path("/"))
+    found = above.stat()
+    open_to_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    if found.st_uid not in (0, os.getuid()) or open_to_all:
+        raise InputError(
+            f"the folder {above} belongs to another user or may be written by all (mode"
+            f" {found.st_mode & 0o7777:04o}), who could exchange the cache in it; set another cache_folder in"
+            " the training file"
+        )
+
+
+def _refuse_unsafe(folder: Path, *, is_own: Callable[[Path], bool]) -> None:
+    """Raises an InputError unless a folder of caches is this user's alone, and all in it is of dmix."""
+    found, fix = folder.lstat(), "set another cache_folder in the training file"
+    if folder.is_symlink():
+        raise InputError(f"the cache folder {folder} is a link to {folder.resolve()}; {fix}")
+    if found.st_uid != os.getuid():
+        raise InputError(
+            f"the cache folder {folder} belongs to the user with the id {found.st_uid}, not to you; {fix}"
+        )
+    if found.st_mode & 0o022:
+        raise InputError(
+            f"others may write to the cache folder {folder} (mode {found.st_mode & 0o777:03o}); run "
+            f"{shlex.join(['chmod', 'go-w', str(folder)])}, or {fix}"
+        )
+    foreign = sorted(path.name for path in folder.iterdir() if not is_own(path))
+    if foreign:
+        raise InputError(
+            f"the cache folder {folder} has files of other programs ({foreign[0]}); {fix}, one that is empty "
+            "or does not exist yet"
+        )
+
+
+def _is_cache(path: Path) -> bool:
+    """Whether dmix made what is in a cache folder: the cache of a dataset, with a lock once it is used."""
+    if path.name == "lost+found":  # of a file system that is nothing but a cache
+        return True
+    if path.is_symlink() or not path.is_dir():
+        return False
+    with os.scandir(path) as entries:
+        names = {entry.name for entry in entries}
+    return not names or ".lock" in names
 
 
 def _drop_other_indexes(folders: Sequence[str], local: Path, index_sha256: Mapping[str, str]) -> None:

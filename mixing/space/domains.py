@@ -6,7 +6,7 @@ All vectors are float64 and read-only. A domain without samples is masked: it ha
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,15 @@ AnyArray = TypeVar("AnyArray", bound=NDArray[Any])
 
 
 def read_only(array: AnyArray) -> AnyArray:
-    """A view of the array through which nothing can be written."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    """The array in bytes of its own, which nothing is written into: numpy lets nobody set it writable again.
+
+    A view of a writable array is only read-only until somebody says otherwise.
+    """
+    if isinstance(array.base, bytes):
+        return array
+    order: Literal["C", "F"] = "F" if array.flags.fnc else "C"  # sums over another order differ in last bits
+    kept: Any = np.ndarray(array.shape, array.dtype, buffer=array.tobytes(order), order=order)
+    return cast(AnyArray, kept)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, end_now)
     from dmix.cli.main import main as command
 
-    if handled:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    command()
+    command()  # takes the signal over: with Python's own handler in between, Ctrl-C would print a traceback
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def raising(error):
             "interrupted; finished parts are kept. To run the command again: dmix fail\n",
         ),
         (click.Abort(), 130, "interrupted; finished parts are kept. To run the command again: dmix fail\n"),
+        (SystemExit(130), 130, "interrupted; finished parts are kept. To run the command again: dmix fail\n"),
         (
             RuntimeError("first\nsecond"),
             1,

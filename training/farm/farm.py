@@ -77,7 +77,7 @@ def collect(
     name = farm.task.set_name
     tasks = FarmTasks(stack=stack, gpus_per_task=gpus_per_task)
     lock, what = warehouse.farm_lock(name), f"the feedback on set {name}"
-    with held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS):
+    with held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS, of_job=True):
         # another process may have collected since the plan was made
         check_same_farm(warehouse, farm.task, accept_changes=bool(farm.changes))
         todo = without_feedback(warehouse, name, farm.todo)

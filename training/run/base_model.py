@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from dmix.mixing.space.domains import DomainSpace
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.config import (
-    BASE_RUN,
     RunConfig,
     check_model_tokenizer,
     model_file_content,
     read_config,
 )
-from dmix.training.run.request import resolve_model, with_rate
+from dmix.training.run.request import BASE_RUN, resolve_model, with_rate
 from dmix.training.run.summary import RunSummary, summarise
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse

@@ -36,6 +36,7 @@ from dmix.mixing.trajectories.objectives import (
 from dmix.training.model.own_tokenizer import check_tokenizer
 from dmix.training.model.settings import ModelSettings, TrainingSettings
 from dmix.training.run.request import (
+    BASE_RUN,
     RunRequest,
     rate_warning,
     resolve_model,
@@ -59,9 +60,6 @@ from dmix.warehouse_schema.sizes import num_text
 
 # Starts the paths of `config.yaml` that are relative to the warehouse.
 _IN_WAREHOUSE = "warehouse:"
-
-BASE_RUN = "base-"
-"""What the run of a base model is called by, with the name of the model behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)

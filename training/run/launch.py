@@ -25,6 +25,7 @@ from dmix.training.run.config import (
 from dmix.training.run.ranks import failing_together, is_first_rank, on_first_rank, prepare_ranks
 from dmix.training.run.request import new_run_folder
 from dmix.training.run.resuming.differences import changed_config, content_of, model_of
+from dmix.training.run.resuming.ended import summary_if_ended
 from dmix.training.run.run import run_lock, train
 from dmix.training.run.summary import RunSummary
 from dmix.training.run.watching.progress import Monitor
@@ -99,6 +100,8 @@ def resume_run(
 ) -> RunSummary:
     """Resumes a run from its newest checkpoint; `progress` and `monitor` are as in `start_run`.
 
+    A run that has ended changes only where it records content that is accepted.
+
     Args:
         warehouse: Where the run is.
         run_id: The run.
@@ -115,16 +118,22 @@ def resume_run(
 
     Raises:
         NotFoundError: If there is no such run.
-        InputError: If its controller is code that this user does not trust.
+        InputError: If its controller is code that this user does not trust, or a run that has ended is to
+            have other settings.
     """
     prepare_ranks()
     config = read_config(warehouse, run_id)
+    asked = dict(changes or {})
     with failing_together(), ExitStack() as stack:
+        ended = on_first_rank(
+            lambda: None if back else summary_if_ended(warehouse, config, asked, accept=accept_changes)
+        )
+        if ended is not None:
+            return ended
         if trust_controller:
             on_first_rank(lambda: trust_controllers([config.controller, config.shadow]))
         require_trusted([config.controller, config.shadow], origin=str(warehouse.run(run_id) / "config.yaml"))
         on_first_rank(lambda: _prepare(warehouse, config, progress=progress))
-        asked = dict(changes or {})
         config, notes = on_first_rank(lambda: _publish_changes(warehouse, config, asked, stack))
         on_first_rank(lambda: _check_room(warehouse, config))
         if loggers:

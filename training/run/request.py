@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 DEFAULT_STEPS = 16
 _MOST = 2**31  # what events and the catalog hold
 
+BASE_RUN = "base-"
+"""What the run of a base model is called by, with the name of the model behind it."""
+
 # Rates within this factor of the usual one are a matter of taste.
 _FAR_ABOVE = 10.0
 
@@ -192,6 +195,11 @@ def new_run_folder(warehouse: Warehouse, run_id: str, *, of_base_model: bool = F
         )
         raise InputError(f"run {run_id} already exists in {warehouse.root}; {fix}")
     return folder
+
+
+def lock_file(run_folder: Path) -> Path:
+    """Held while a run is trained."""
+    return run_folder / ".lock"
 
 
 def run_config_file(warehouse: Warehouse, run_id: str) -> Path:

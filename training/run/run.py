@@ -46,6 +46,7 @@ from dmix.training.run.ranks import (
     on_first_rank,
     prepare_ranks,
 )
+from dmix.training.run.request import lock_file
 from dmix.training.run.resuming.checkpoint_files import (
     Restart,
     choose_checkpoint,
@@ -54,6 +55,7 @@ from dmix.training.run.resuming.checkpoint_files import (
     steps_done_at,
 )
 from dmix.training.run.resuming.differences import changed_content
+from dmix.training.run.resuming.ended import record_changes
 from dmix.training.run.summary import RunSummary, summarise
 from dmix.training.run.watching.progress import LineMonitor, Monitor
 from dmix.training.run.watching.signals import StopRequest, stop_on_signal
@@ -64,7 +66,7 @@ from dmix.warehouse_schema.errors import (
     TrainingError,
 )
 from dmix.warehouse_schema.files.changes import EVENT
-from dmix.warehouse_schema.files.events import EventLog, read_events_backwards, resume_command
+from dmix.warehouse_schema.files.events import EventLog, has_ended, resume_command
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.sizes import num_text
 
@@ -116,11 +118,13 @@ def train(
     with failing_together(patience_seconds=job.training.rank_timeout), ExitStack() as stack:
         shared_log = on_first_rank(lambda: _begin(job, events, stack, resume=resume, locked=locked))
         log = shared_log if is_first_rank() else None
-        if on_first_rank(lambda: _is_done(job, events)):
-            return on_first_rank(lambda: _summary(job, events))
         changes = on_first_rank(
             lambda: changed_content(job.run_id, job.content, events, accept=accept_changes)
         )
+        if not back and on_first_rank(lambda: has_ended(events, job.result)):
+            if log is not None:
+                record_changes(log, changes, job.content)
+            return on_first_rank(lambda: _summary(job, events))
         restart = on_first_rank(lambda: choose_checkpoint(folder / "checkpoints", events, back=back))
         restart = dataclasses.replace(restart, notes=(*restart.notes, *notes), changes=changes)
         for note in (*restart.notes, *(c.digests for c in changes)) if is_first_rank() else ():
@@ -177,7 +181,7 @@ def run_lock(folder: Path, run_id: str) -> AbstractContextManager[None]:
     Raises:
         LockHeldError: If another one still does after `LOCK_SECONDS`.
     """
-    return held_lock(folder / ".lock", what=f"run {run_id}", timeout_seconds=LOCK_SECONDS)
+    return held_lock(lock_file(folder), what=f"run {run_id}", timeout_seconds=LOCK_SECONDS, of_job=True)
 
 
 def _begin(job: TrainingJob, events: Path, stack: ExitStack, *, resume: bool, locked: bool) -> EventLog:
@@ -348,14 +352,6 @@ def _write_start(
     )
     for note in restart.notes:
         log.write("note", step=callback.state.steps_done, kind="checkpoint", detail=note)
-
-
-def _is_done(job: TrainingJob, events: Path) -> bool:
-    """Whether a run that keeps its model alone has ended, so that no checkpoint says so."""
-    if job.training.keep == "all" or job.result is None or not job.result.is_dir():
-        return False
-    last = next(read_events_backwards(events), None)
-    return last is not None and last["event"] == "run_done"
 
 
 def _what_is_whole(job: TrainingJob, folder: Path) -> str:

@@ -104,13 +104,8 @@ def repair_events(path: Path) -> str:
     """
     if not path.is_file():
         return ""
-    whole_bytes, lines, order = 0, 0, _Order()
     with open(path, "rb+") as file:
-        for line in file:
-            event = _event_of(line) if line.endswith(b"\n") else None
-            if event is None or not is_complete(event) or not order.takes(event):
-                break
-            whole_bytes, lines = whole_bytes + len(line), lines + 1
+        whole_bytes, lines = _whole(file)
         file.seek(whole_bytes)
         rest = file.read()
         if b"\n" not in rest and b"\0" not in rest:  # at most a line under way
@@ -128,6 +123,38 @@ def repair_events(path: Path) -> str:
         f"{path} was damaged after line {lines}. dmix moved the {num_text(len(rest), 'byte')} after this "
         f"line to {aside.name}"
     )
+
+
+def is_whole_log(path: Path) -> bool:
+    """Whether `repair_events` would leave an event file as it is."""
+    with open(path, "rb") as file:
+        return _whole(file)[0] == path.stat().st_size
+
+
+def _whole(file: BinaryIO) -> tuple[int, int]:
+    """Bytes and lines of an event file before its first line that is damaged."""
+    whole_bytes, lines, order = 0, 0, _Order()
+    for line in file:
+        event = _event_of(line) if line.endswith(b"\n") else None
+        if event is None or not is_complete(event) or not order.takes(event):
+            break
+        whole_bytes, lines = whole_bytes + len(line), lines + 1
+    return whole_bytes, lines
+
+
+def has_ended(path: Path, result: Path | None) -> bool:
+    """Whether a run is done and its model is there; False where its last event is damaged, which a resume
+    repairs.
+
+    Args:
+        path: Its event file.
+        result: Folder of the trained model; without one, only a checkpoint says that a run is done.
+    """
+    try:
+        last = next(read_events_backwards(path), {"event": ""})
+    except InputError:
+        return False
+    return last["event"] == "run_done" and result is not None and result.is_dir()
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -205,22 +232,36 @@ def resume_command(run_folder: Path) -> str:
 
 
 class _Order:
-    """Whether events come as attempts write them: attempts ascend, and in each of them the steps decided."""
+    """Whether events come as attempts write them: attempts ascend; each is of one run, starts before it
+    decides, decides one step after the other, and ends the step that it decided last."""
 
     def __init__(self) -> None:
-        self._attempt = self._decided = 0
+        self._attempt, self._run = 0, None
+        self._decided = self._most = _NO_STEP
 
     def takes(self, event: Event) -> bool:
-        attempt = event.get("attempt") or 0
+        kind, attempt = event["event"], event.get("attempt") or 0
         if attempt < self._attempt:
             return False
         if attempt > self._attempt:
-            self._attempt, self._decided = attempt, 0
-        if event["event"] == "decision":
-            if event["step"] < self._decided:
-                return False
-            self._decided = event["step"]
+            self._attempt, self._run, self._decided = attempt, event.get("run_id"), _NO_STEP
+        if event.get("run_id", self._run) != self._run:
+            return False
+        if kind == "decision":
+            return self._decides(event["step"])
+        if kind == "step_done":
+            return bool(event["step"] == self._decided)
+        return kind != "run_started" or self._decided == _NO_STEP
+
+    def _decides(self, step: int) -> bool:
+        before = self._most if self._decided == _NO_STEP else self._decided
+        if (before != _NO_STEP and step > before + 1) or step < self._decided:
+            return False
+        self._decided, self._most = step, max(step, self._most)
         return True
+
+
+_NO_STEP = -1
 
 
 def _event_of(line: bytes) -> Event | None:

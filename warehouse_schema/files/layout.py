@@ -45,7 +45,8 @@ PUBLISHED_FILES = {
 
 # What torch and safetensors say, in errors of their own, when a write fails.
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|Os \{ code: (\d+)")
-_DISK_WORDS = ("No space left", "StorageFull", "PytorchStreamWriter", "Disk quota")
+# "unexpected pos": torch (2.7) closes an archive that it could not write, which hides why.
+_DISK_WORDS = ("No space left", "StorageFull", "PytorchStreamWriter", "unexpected pos ", "Disk quota")
 
 
 def checked_name(kind: str, name: str) -> str:

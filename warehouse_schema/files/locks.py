@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from dmix.warehouse_schema.errors import InputError, LockHeldError
 from dmix.warehouse_schema.files.layout import publish_bytes, storage_errors
 from dmix.warehouse_schema.files.names import without_credentials
-from dmix.warehouse_schema.files.processes import this_process
+from dmix.warehouse_schema.files.processes import is_alive, this_process
 from dmix.warehouse_schema.text_files import parse_json
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
@@ -28,7 +31,9 @@ _POLL_SECONDS = 0.05
 
 
 @contextmanager
-def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Iterator[None]:
+def held_lock(
+    path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, of_job: bool = False
+) -> Iterator[None]:
     """Holds the lock file at `path` for the body of the `with` statement.
 
     Not re-entrant: a process that asks for a lock that it holds waits for itself.
@@ -37,6 +42,8 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
         path: The lock file; it stays on disk, empty, after the lock is given back.
         what: What is locked, for the message: "the catalog of warehouse /data/w".
         timeout_seconds: How long to wait for another holder; 0 tries once.
+        of_job: Whether it is held for as long as a job takes. Then a holder that runs on this machine is not
+            waited for, only what a killed one left, such as its workers.
 
     Raises:
         LockHeldError: If another process still holds it after that time; the message names it.
@@ -47,12 +54,10 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() or path.is_dir():
             raise InputError(f"the lock file {path} is a link or a folder, expected a file; remove it")
-        lock = _locked(path, timeout_seconds=timeout_seconds)
+        started = time.monotonic()
+        lock = _locked(path, timeout_seconds=timeout_seconds, of_job=of_job)
     if lock is None:
-        raise LockHeldError(
-            f"{what} is locked by {_holder(path)}; dmix waited {timeout_seconds:g} s. Wait until "
-            "this process has finished, then run the same command again"
-        )
+        raise _held(path, what=what, waited=time.monotonic() - started)
     side_file = _side_file(path)
     try:
         holder = {
@@ -67,6 +72,26 @@ def held_lock(path: Path, *, what: str, timeout_seconds: float = DEFAULT_TIMEOUT
         os.close(lock)
 
 
+def refuse_while_working(path: Path, *, what: str) -> None:
+    """Returns if no process of this machine does the job of a lock file; nothing is written.
+
+    For a command that reads, imports or writes before it takes the lock.
+
+    Raises:
+        LockHeldError: If one does; the message names it.
+    """
+    if is_held(path) and _works(path):
+        raise _held(path, what=what, waited=0)
+
+
+def _held(path: Path, *, what: str, waited: float) -> LockHeldError:
+    after = f"; dmix waited {waited:.0f} s" if round(waited) else ""
+    return LockHeldError(
+        f"{what} is locked by {_holder(path)}{after}. Wait until this process has finished, then run the "
+        "same command again"
+    )
+
+
 def is_held(path: Path) -> bool:
     """Whether another process holds the lock file at `path`; nothing is written."""
     if not path.is_file() or path.is_symlink():
@@ -79,8 +104,9 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _locked(path: Path, *, timeout_seconds: float) -> int | None:
-    """Descriptor that holds the lock until it is closed; None if another one held it all that time."""
+def _locked(path: Path, *, timeout_seconds: float, of_job: bool = False) -> int | None:
+    """Descriptor that holds the lock until it is closed; None if another one held it all that time, or does a
+    job."""
     ends = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -98,9 +124,17 @@ def _locked(path: Path, *, timeout_seconds: float) -> int | None:
         except OSError:
             os.close(lock)
             raise
-        if time.monotonic() >= ends:
+        if time.monotonic() >= ends or (of_job and _works(path)):
             return None
         time.sleep(_POLL_SECONDS)
+
+
+def _works(path: Path) -> bool:
+    """Whether the holder of a lock runs on this machine, as far as the side file tells."""
+    try:
+        return is_alive(_read_holder(path)) is True
+    except (TypeError, ValueError, OverflowError, psutil.Error):  # a side file that somebody wrote by hand
+        return False
 
 
 def _side_file(path: Path) -> Path:
@@ -113,10 +147,19 @@ _LONGEST_COMMAND = 120
 def _holder(path: Path) -> str:
     """Who holds the lock, as far as the side file tells; it may just have been given back."""
     try:
-        holder = parse_json(_side_file(path).read_bytes())
+        holder = _read_holder(path)
         program, *arguments = shlex.split(holder["command"])
         command = shlex.join([Path(program).name, *arguments])
         shown = command if len(command) <= _LONGEST_COMMAND else f"{command[:_LONGEST_COMMAND]} …"
         return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({shown})"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "another process"
+
+
+def _read_holder(path: Path) -> dict[str, Any]:
+    """The side file of a lock; empty where there is none, or it is damaged."""
+    try:
+        holder = parse_json(_side_file(path).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}

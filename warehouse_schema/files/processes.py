@@ -10,11 +10,15 @@ parent to decide, which may need its workers to save what it has; so they start 
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -134,3 +138,38 @@ def may_fork() -> bool:
     except OSError:  # one has just ended
         return False
     return sum(name != _KNOWS_FORKS for name in names) == 1  # none where there is no /proc
+
+
+def keep_interrupt(module: str) -> None:
+    """Lets the import of a module change nothing of what Ctrl-C means; the import itself comes later.
+
+    Composer (0.32) makes Ctrl-C a `SystemExit` from then on: a command then ends without a word, a controller
+    that is under way seems to have failed, and a cell of a notebook ends its kernel's work in silence.
+    """
+    if module not in sys.modules:
+        sys.meta_path.insert(0, _KeepsInterrupt(module))
+
+
+class _KeepsInterrupt(MetaPathFinder):
+    """Finds one module, whose loader puts the handler of SIGINT back."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if fullname != self._module:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                before = signal.getsignal(signal.SIGINT)
+                try:
+                    execute(module)
+                finally:
+                    if threading.current_thread() is threading.main_thread() and before is not None:
+                        signal.signal(signal.SIGINT, before)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

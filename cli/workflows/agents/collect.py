@@ -12,6 +12,7 @@ from dmix.etl.spark.masters import DEFAULT_MASTER, refuse_connect
 from dmix.training.model.settings import load_proxy
 from dmix.training.run.request import base_of_proxies
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import refuse_while_working
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
 
@@ -59,9 +60,12 @@ def collect_farm(
     Raises:
         NotFoundError: If set, files or base models do not exist.
         InputError: If they cannot be used.
+        LockHeldError: If another process collects feedback on the set.
     """
     check_set(warehouse, set_name)
     check_environment(environment)
+    if not dry_run:
+        refuse_while_working(warehouse.farm_lock(set_name), what=f"the feedback on set {set_name}")
     from dmix.mixing.trajectories.store import read_set
 
     check_kept_out(

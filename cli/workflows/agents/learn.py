@@ -11,7 +11,7 @@ from dmix.mixing.learning.settings.rl import RlSettings
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.locks import held_lock, refuse_while_working
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
 
@@ -156,6 +156,9 @@ def train_agent(
             f"of {method!r}"
         )
     check_set(warehouse, *names)
+    lock, what = warehouse.agent_lock(agent_name), f"agent {agent_name}"
+    if not dry_run:
+        refuse_while_working(lock, what=what)
     _warn_of_unfinished(warehouse, names, progress)
     for name in names if method == "sft" else ():  # the other methods refuse such a set
         if (warning := without_feedback(warehouse, name)) is not None:
@@ -166,7 +169,7 @@ def train_agent(
     if dry_run:
         return _agent_result(report | METHODS[method].plan(warehouse, names, settings, start))
     # two trainings of one name would end with the loss of one
-    with held_lock(warehouse.agent_lock(agent_name), what=f"agent {agent_name}"):
+    with held_lock(lock, what=what, of_job=True):
         summary = METHODS[method].train(
             warehouse,
             names,

@@ -20,6 +20,7 @@ from dmix.etl.templates.unread import columns_of_record, text_flag
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import refuse_while_working
 from dmix.warehouse_schema.files.manifests import corpus_versions
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
@@ -71,12 +72,18 @@ def classify_text(
     Raises:
         NotFoundError: If an input does not exist.
         InputError: If there is no input, or it or a setting cannot be used.
+        LockHeldError: If another process writes one of the corpora.
     """
     if not source and not target:
         raise InputError("there is no input; give files, folders or glob patterns with --source and --target")
     check_inputs((*source, *target))
     check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)
+    inputs = {"source": source, "target": target}
+    for field in FIELDS if not dry_run else ():
+        if inputs[field]:
+            lock = warehouse.corpus_lock(f"{name}-{field}")
+            refuse_while_working(lock, what=f"corpus {name}-{field} of {warehouse.root}")
     shard = None if seq_len is None else ShardSettings(seq_len=seq_len)
     with catalog_at_end(needed=not dry_run) as catalog:
         executor.prepare(
@@ -91,9 +98,7 @@ def classify_text(
 
         if not dry_run:
             use_data_url(warehouse, data_url)
-        requests = job.field_requests(
-            warehouse, {"source": source, "target": target}, name=name, add=add, settings=settings
-        )
+        requests = job.field_requests(warehouse, inputs, name=name, add=add, settings=settings)
         if dry_run:
             return _plans_result(
                 plan_corpora(executor, warehouse, requests, settings=settings, progress=progress)

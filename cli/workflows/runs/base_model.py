@@ -8,9 +8,9 @@ from dmix.cli.show.result import Result
 from dmix.cli.workflows.preflight import check_dataset, check_model
 from dmix.cli.workflows.runs.finish import finish_run
 from dmix.cli.workflows.runs.plan import run_plan
-from dmix.cli.workflows.runs.repeated import has_started, run_summary
+from dmix.cli.workflows.runs.repeated import has_started, refuse_a_second_start, run_summary
 from dmix.cli.workflows.runs.train import training_settings
-from dmix.training.run.request import joined_ranks
+from dmix.training.run.request import BASE_RUN, joined_ranks
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.progress import Progress
 
@@ -49,10 +49,13 @@ def train_base_model(
     Raises:
         NotFoundError: If a file, dataset or model does not exist.
         InputError: If the settings do not fit together.
+        LockHeldError: If another process trains it.
     """
     check_dataset(warehouse, dataset)
     check_model(warehouse, model)
     warehouse.model(name)  # a name that cannot be a folder is refused here
+    if not dry_run:
+        refuse_a_second_start(warehouse, f"{BASE_RUN}{name}")
     settings = training_settings(training, loggers)
     from dmix.training.run.base_model import base_config, train_base
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from dmix.cli.workflows.preflight import controller_spec
 from dmix.training.model.settings import MAY_CHANGE, load_training
-from dmix.training.run.request import resolve_model, with_rate
+from dmix.training.run.request import lock_file, rank_here, resolve_model, with_rate
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.files.events import read_events_backwards, resume_command
+from dmix.warehouse_schema.files.events import has_ended, read_events_backwards, resume_command
 from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.locks import refuse_while_working
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.settings import settings_from
 
@@ -36,11 +37,19 @@ def run_summary(warehouse: Warehouse, run_id: str) -> "RunSummary":
 def is_finished(warehouse: Warehouse, run_id: str) -> bool:
     """Whether a run ended and its model is there; False where its last event is damaged, which a resume
     repairs."""
-    try:
-        last = next(read_events_backwards(warehouse.run(run_id) / "events.jsonl"), {"event": ""})
-    except InputError:
-        return False
-    return last["event"] == "run_done" and (warehouse.run(run_id) / "model").is_dir()
+    return has_ended(warehouse.run(run_id) / "events.jsonl", warehouse.run(run_id) / "model")
+
+
+def refuse_a_second_start(warehouse: Warehouse, run_id: str) -> None:
+    """Ends a command while another process trains the run, before it loads anything.
+
+    Only the first rank looks: on the others, it may be that one which holds the lock.
+
+    Raises:
+        LockHeldError: If another process does.
+    """
+    if rank_here() == 0:
+        refuse_while_working(lock_file(warehouse.run(run_id)), what=f"run {run_id}")
 
 
 def refuse_a_third_failure(warehouse: Warehouse, run_id: str) -> None:

@@ -15,6 +15,7 @@ from dmix.cli.workflows.runs.repeated import (
     changed_settings,
     has_started,
     is_finished,
+    refuse_a_second_start,
     refuse_a_third_failure,
     run_summary,
 )
@@ -87,9 +88,12 @@ def train_run(
         NotFoundError: If something that is named does not exist.
         InputError: If arguments contradict each other, differ from those of a run that goes on, or cannot
             be used.
+        LockHeldError: If another process trains the run.
         TrainingError: If the run failed twice in the same way, or fails.
     """
     _refuse_contradictions(run_id, resume=resume, back=back)
+    if run_id is not None and not dry_run:
+        refuse_a_second_start(warehouse, run_id)
     if run_id is not None and (resume or has_started(warehouse, run_id)):
         if given is None:
             given = _not_default(
@@ -222,7 +226,8 @@ def _continued(
         progress: Receives lines for people.
         how: Flags of `resume_run`.
     """
-    if not asked and is_finished(warehouse, run_id):
+    finished = not how["back"] and is_finished(warehouse, run_id)
+    if finished and not asked and _items_fit(warehouse, run_id, given):
         changed_settings(given, warehouse, run_id, may_change=False)
         summary = run_summary(warehouse, run_id)
         if dry_run:
@@ -234,16 +239,38 @@ def _continued(
     if dry_run:
         from dmix.training.run.resuming.differences import plan_resume
 
+        if finished and (ended := _ended(warehouse, run_id, changes, accept=how["accept_changes"])):
+            return _finished(ended)
         resumed, notes = plan_resume(warehouse, run_id, changes=changes, **how)
         return run_plan(warehouse, resumed, ranks=ranks, notes=notes)
     from dmix.training.run.launch import resume_run
 
-    steps_before = run_summary(warehouse, run_id).steps if is_finished(warehouse, run_id) else None
+    steps_before = run_summary(warehouse, run_id).steps if finished else None
     with run_monitor(title=f"run {run_id}") as monitor:
         summary = resume_run(
             warehouse, run_id, loggers=loggers, changes=changes, progress=progress, monitor=monitor, **how
         )
     return finish_run(warehouse, summary, trained=summary.steps != steps_before, progress=progress)
+
+
+def _items_fit(warehouse: Warehouse, run_id: str, given: Mapping[str, Any]) -> bool:
+    """Whether a finished run was scored on the items of the environment that is given again, if one is."""
+    if "environment" not in given:
+        return True
+    from dmix.training.run.config import read_config
+    from dmix.training.run.resuming.differences import has_its_items
+
+    return has_its_items(read_config(warehouse, run_id), warehouse.run(run_id) / "events.jsonl")
+
+
+def _ended(
+    warehouse: Warehouse, run_id: str, changes: Mapping[str, Any], *, accept: bool
+) -> "RunSummary | None":
+    """The summary of a run that a resume would find ended; None where it would go on."""
+    from dmix.training.run.config import read_config
+    from dmix.training.run.resuming.ended import summary_if_ended
+
+    return summary_if_ended(warehouse, read_config(warehouse, run_id), changes, accept=accept)
 
 
 def _check_back(warehouse: Warehouse, run_id: str) -> None:

@@ -50,7 +50,7 @@ def estimate_start_state(plan: StartStatePlan, *, run: Runner, progress: Progres
         StorageError: If the disk is full or refuses.
     """
     folder = plan.job.folder
-    with held_lock(plan.lock, what=f"start state {plan.name}"):
+    with held_lock(plan.lock, what=f"start state {plan.name}", of_job=True):
         refuse_links(folder)
         domains: list[NDArray[np.int64]] = []
         stop = None

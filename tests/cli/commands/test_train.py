@@ -123,6 +123,11 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_refuses_other_setting
     arguments, tiny_warehouse, tmp_path, monkeypatch, capsys
 ):
     assert run([*arguments, "--steps", "2", "--run", "relogged"]) == 0
+    capsys.readouterr()
+    assert run(["train", "--run", "relogged", "--resume", "--steps", "40"]) == 2
+    assert "--steps is 40, but run" in capsys.readouterr().err
+    log = tiny_warehouse.run("relogged") / "events.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))  # it was killed at its end
     written = (tiny_warehouse.run("relogged") / "config.yaml").read_bytes()
     (tmp_path / "tensorboard.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
@@ -133,9 +138,6 @@ def test_a_resumed_run_takes_its_loggers_from_the_flag_and_refuses_other_setting
         return summarise(tiny_warehouse.run("relogged") / "events.jsonl")
 
     monkeypatch.setattr("dmix.training.run.launch.train", train)
-    capsys.readouterr()
-    assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard", "--steps", "40"]) == 2
-    assert "--steps is 40, but run" in capsys.readouterr().err
     assert run(["train", "--run", "relogged", "--resume", "--logger", "tensorboard"]) == 0
     assert run(["train", "--run", "relogged", "--resume"]) == 0
     capsys.readouterr()
@@ -170,19 +172,26 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
         assert run([*command, *change]) == 2
         assert said in capsys.readouterr().err
     assert run(["train", "--run", "repeated", "--resume"]) == 0
-    written = (tiny_warehouse.run("repeated") / "events.jsonl").read_bytes()
+    everything = {path: path.read_bytes() for path in tiny_warehouse.root.rglob("*") if path.is_file()}
     capsys.readouterr()
-    for again in (command, ["train", "--run", "repeated"]):
+    for again in (command, ["train", "--run", "repeated"], ["train", "--run", "repeated", "--resume"]):
         assert run([*again, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["finished"]
-    assert run(command) == 0 and "nothing was trained" in capsys.readouterr().err
-    assert run([*command, "--steps", "5"]) == 2
-    assert "steps is 5, but run" in capsys.readouterr().err
+        assert run(again) == 0 and "nothing was trained" in capsys.readouterr().err
+        assert run([*again, "--dry-run"]) == 0 and "nothing to train" in capsys.readouterr().err
+        assert run([*again, "--steps", "5"]) == 2
+        assert "steps is 5, but run" in capsys.readouterr().err
+    rate = tmp_path / "rate.yaml"
+    rate.write_text("{batch_size: 8, learning_rate: 1e-3, checkpoint_steps: 0, checkpoint_batches: 2}")
+    assert run(["train", "--run", "repeated", "--resume", "--training", str(rate)]) == 2
+    assert "ended after 2 steps, so learning_rate cannot change" in capsys.readouterr().err
+    found = {path: path.read_bytes() for path in tiny_warehouse.root.rglob("*") if path.is_file()}
+    assert found == everything
     log = tiny_warehouse.run("repeated") / "events.jsonl"
-    assert log.read_bytes() == written
+    written = log.read_bytes()
     log.write_bytes(written + b"3\n")  # a complete line that is no event
     assert run(["train", "--run", "repeated", "--resume"]) == 0
-    assert log.read_bytes().startswith(written) and b"\n3\n" not in log.read_bytes()
+    assert log.read_bytes() == written
 
 
 def test_a_resume_changes_steps_rate_and_checkpoints_kept_and_records_it(
@@ -274,28 +283,41 @@ def _a_dry_run_says_what_a_resume_would_change(again, warehouse, environment_fil
     assert after == before
 
 
+@pytest.mark.parametrize("keep", ["all", "model"])
 def test_items_that_changed_are_refused_unless_they_are_accepted(
-    arguments, tiny_warehouse, environment_file, tmp_path, capsys
+    arguments, tiny_warehouse, tmp_path, capsys, keep
 ):
-    folder = Path(shutil.copytree(environment_file.parent, tmp_path / "items"))
-    arguments[arguments.index(str(environment_file))] = str(folder / environment_file.name)
-    assert run([*arguments, "--run", "changed", "--steps", "1"]) == 0
+    at = arguments.index("--environment") + 1
+    environment = Path(arguments[at])
+    folder = Path(shutil.copytree(environment.parent, tmp_path / "items"))
+    arguments[at] = str(folder / environment.name)
+    (tmp_path / "training.yaml").write_text(f"batch_size: 8\nkeep: {keep}\n")
+    command = [*arguments, "--run", f"changed-{keep}", "--steps", "1"]
+    assert run(command) == 0
+    run_folder = tiny_warehouse.run(f"changed-{keep}")
+    before = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
     (folder / "general.jsonl").write_text(json.dumps({"id": "g", "text": "dcba dcba"}))
-    resume = ["train", "--run", "changed", "--resume"]
+    resume = ["train", "--run", f"changed-{keep}", "--resume"]
     capsys.readouterr()
-    assert run(resume) == 2
-    assert "items of objective general changed" in capsys.readouterr().err
+    for again in (resume, command, [*resume, "--dry-run"]):
+        assert run(again) == 2
+        assert "items of objective general changed" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()} == before
     assert run([*resume, "--accept-changes"]) == 0
-    events = list(read_events(tiny_warehouse.run("changed") / "events.jsonl"))
+    assert "nothing was trained" in capsys.readouterr().err
+    after = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
+    assert {path.name for path in after if after[path] != before[path]} == {"events.jsonl"}
+    events = list(read_events(run_folder / "events.jsonl"))
     (change,) = [event for event in events if event["event"] == "content_changed"]
     starts = [e["content"][change["what"]] for e in events if e["event"] == "run_started"]
     assert starts == [change["before"], change["after"]]
-    assert run(resume) == 0
+    assert run(resume) == run(command) == 0
+    assert list(read_events(run_folder / "events.jsonl")) == events
     capsys.readouterr()
     run(["etl", "verify"])
-    assert "run changed: the items of objective general changed from" in capsys.readouterr().err
+    assert f"run changed-{keep}: the items of objective general changed from" in capsys.readouterr().err
     report = tmp_path / "report.html"
-    assert run(["report", "--run", "changed", "--out", str(report)]) == 0
+    assert run(["report", "--run", f"changed-{keep}", "--out", str(report)]) == 0
     assert "the items of objective general changed from" in report.read_text()
 
 

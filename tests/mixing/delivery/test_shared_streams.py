@@ -115,7 +115,7 @@ def test_a_cache_that_others_may_write_is_refused(two_domains: Any, tmp_path: Pa
     cache = tmp_path / "cache"
     cache.mkdir()
     cache.chmod(mode)
-    with pytest.raises(InputError, match="others may write to it"):
+    with pytest.raises(InputError, match="others may write to the cache folder"):
         MixedDataset(two_domains.manifest, cache, remote=str(two_domains.folder))
 
 
@@ -293,20 +293,58 @@ def test_no_block_names_no_folders() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["/etc", "/", "/usr/share/x", "link", "dangling", "file", "link/below", "a\0b"]
+    ("folder", "said"),
+    [
+        ("/etc", "files of other programs|belongs to the user"),
+        ("/", "files of other programs|belongs to the user"),
+        ("/proc/x", "cannot make"),
+        ("files", r"files of other programs \(thesis\.tex\)"),
+        ("folders", r"files of other programs \(photos\)"),
+        ("group", r"others may write .*mode 770.*chmod go-w"),
+        ("open/cache", r"may be written by all \(mode 0777\)"),
+        ("link", "is a link to"),
+        ("dangling", "cannot make"),
+        ("file", "cannot make"),
+        ("a\0b", "cannot make"),
+    ],
 )
-def test_a_cache_folder_of_the_system_a_link_or_a_file_is_refused_and_nothing_written(
-    two_domains: Any, tmp_path: Path, folder: str
+def test_a_cache_folder_that_is_not_this_users_alone_is_refused_and_nothing_written(
+    tmp_path: Path, folder: str, said: str
 ) -> None:
-    (tmp_path / "link").symlink_to("/usr/share")
+    for name, mode in (("files", 0o700), ("folders", 0o700), ("group", 0o770), ("open", 0o777)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "files" / "thesis.tex").touch()
+    (tmp_path / "folders" / "photos").mkdir()
+    (tmp_path / "folders" / "photos" / "one.jpg").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "files")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "file").write_text("kept")
-    cache = tmp_path / folder / "dmix-test-dataset"
-    with pytest.raises(InputError, match="set another cache_folder"):
-        MixedDataset(two_domains.manifest, cache, remote=str(two_domains.folder))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "link"]
-    assert (tmp_path / "file").read_text() == "kept"
-    assert not [place for place in ("/etc", "/", "/usr/share") if Path(place, cache.name).exists()]
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=f"({said}).*set another cache_folder"):
+        shared_streams.make_cache_folder(tmp_path / folder)
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a folder to another user")
+def test_a_cache_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    above = tmp_path / "theirs"
+    (above / "mine").mkdir(parents=True)
+    os.chown(above, 12345, 12345)
+    for cache, said in ((above, "id 12345"), (above / "mine", "exchange the cache")):
+        with pytest.raises(InputError, match=said):
+            shared_streams.make_cache_folder(cache)
+    assert list(above.iterdir()) == [above / "mine"] and not list((above / "mine").iterdir())
+
+
+def test_a_cache_folder_holds_caches_of_several_datasets(tmp_path: Path) -> None:
+    caches = tmp_path / "new" / "caches"
+    for dataset in ("one", "two", "one"):
+        shared_streams.make_cache_folder(caches)
+        (caches / "lost+found").mkdir(exist_ok=True)
+        with shared_streams._owned_cache(caches / dataset, ["source/A"], ["x"], wait_seconds=0.1):
+            pass
+    assert caches.stat().st_mode & 0o777 == 0o700
 
 
 def test_streams_of_an_unknown_scheme_are_refused_before_a_cache_is_made(

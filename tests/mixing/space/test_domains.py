@@ -52,11 +52,18 @@ def test_counts_of_the_caller_are_copied():
         space.samples_N[0] = 9
 
 
-def test_a_read_only_view_leaves_the_array_as_it_is():
-    array = np.zeros(2)
-    view = read_only(array)
-    array[0] = 1
-    assert view[0] == 1 and array.flags.writeable
+@pytest.mark.parametrize("array", [np.arange(6.0).reshape(2, 3).T, np.zeros((3, 0)), np.ones(4) > 0])
+def test_nobody_can_make_a_read_only_array_writable(array):
+    kept = read_only(array)
+    assert (kept.shape, kept.dtype, kept.flags.fnc) == (array.shape, array.dtype, array.flags.fnc)
+    np.testing.assert_array_equal(kept, array)
+    for writable in (kept, kept[1:], kept.view(), read_only(kept)):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            writable.setflags(write=True)
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            writable.flags.writeable = True
+    array[...] = 0  # the array itself stays as it is
+    assert array.flags.writeable and kept.sum() in (15, 0, 4)
 
 
 def test_the_space_of_a_dataset_has_a_place_for_every_label(make_manifest):

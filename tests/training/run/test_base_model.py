@@ -99,3 +99,8 @@ def test_what_is_no_state_of_this_model_is_refused_with_the_name_of_the_file(
         with pytest.raises(InputError) as refusal:
             make_optimizer(model, TrainingSettings(learning_rate=0.5), tmp_path / OPTIMIZER_FILE)
         assert "optimizer.pt cannot be read as the state of an optimiser" in str(refusal.value), name
+    whole = bytearray((folder / OPTIMIZER_FILE).read_bytes())
+    whole[whole.index(saved[0]["exp_avg"].numpy().tobytes())] ^= 1  # torch reads such a number without a word
+    (tmp_path / OPTIMIZER_FILE).write_bytes(whole)
+    with pytest.raises(InputError, match=r"optimizer\.pt .*another checksum"):
+        make_optimizer(model, TrainingSettings(learning_rate=0.5), tmp_path / OPTIMIZER_FILE)

@@ -8,6 +8,7 @@ import pytest
 from dmix.warehouse_schema.errors import InputError, StorageError
 from dmix.warehouse_schema.files.events import (
     EventLog,
+    is_whole_log,
     last_attempt,
     read_events,
     read_events_backwards,
@@ -178,6 +179,44 @@ def test_lines_out_of_order_are_damage_and_cut(change, tmp_path):
     path.write_text(kept + json.dumps({**_DECISION, **change}) + "\n")
     assert "damaged after line 2" in repair_events(path)
     assert path.read_text() == kept
+
+
+_STEP_DONE = {
+    **{"event": "step_done", "run_id": "r", "attempt": 1, "seconds": 1.0},
+    **{"delivered_samples_N": [1, 2], "delivered_tokens_N": [2, 4]},
+}
+_STARTED = {"kind": "baseline", "controller": "natural", "config": {}, "space": []}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "whole"),
+    [(0, 2, 0), (0, 1, 1), (1, 2, 1), (1, 3, 2), (2, 4, 2), (3, 5, 3), (1, None, 1), (3, None, 3)],
+)
+def test_lines_that_were_exchanged_or_left_out_are_damage_and_cut(first, second, whole, tmp_path):
+    path = tmp_path / "events.jsonl"
+    lines = [{"event": "run_started", "run_id": "r", "attempt": 1, **_STARTED}]
+    for step in (1, 2, 3):
+        lines += [{**_DECISION, "run_id": "r", "step": step}, {**_STEP_DONE, "step": step}]
+    lines.append({"event": "run_started", "run_id": "renamed", "attempt": 2, **_STARTED})
+    lines += [{**_DECISION, "run_id": "renamed", "step": 2, "attempt": 2}]
+    texts = [json.dumps(line) + "\n" for line in lines]
+    path.write_text("".join(texts))
+    assert repair_events(path) == "" and is_whole_log(path)
+    if second is None:
+        del texts[first]
+    else:
+        texts[first], texts[second] = texts[second], texts[first]
+    path.write_text("".join(texts))
+    assert not is_whole_log(path)
+    assert f"damaged after line {whole}" in repair_events(path)
+    assert path.read_text() == "".join(texts[:whole])
+
+
+def test_a_line_of_another_run_is_damage_and_cut(tmp_path):
+    path = tmp_path / "events.jsonl"
+    lines = [{**_DECISION, "run_id": run_id} for run_id in ("r", "q")]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "damaged after line 1" in repair_events(path)
 
 
 def test_a_bit_that_flipped_inside_a_line_is_repaired_by_the_next_attempt(tmp_path):

@@ -116,6 +116,7 @@ def test_a_path_that_the_catalog_cannot_have_is_refused_before_anything_is_made(
             RuntimeError("[enforce at inline_container.cc] PytorchStreamWriter failed writing file data/1"),
             "free some space",
         ),
+        (RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0"), "free some space"),
         (
             Exception('I/O error: Os { code: 28, kind: StorageFull, message: "No space left on device" }'),
             "free some space",

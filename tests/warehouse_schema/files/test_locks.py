@@ -1,13 +1,15 @@
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from dmix.warehouse_schema.errors import LockHeldError
 from dmix.warehouse_schema.files import locks
-from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.files.locks import held_lock, refuse_while_working
 
 HOLD = """
 import sys, pathlib
@@ -34,8 +36,26 @@ def test_the_message_names_the_holder(tmp_path, other_holder):
             pass
     message = caught.value.message
     assert message.startswith(f"the catalog of w is locked by process {other_holder.pid} on ")
-    assert "since 2" in message and "waited 0 s" in message
+    assert "since 2" in message and "waited" not in message
     assert message.endswith("then run the same command again")
+
+
+@pytest.mark.parametrize("record", [None, {}, {"pid": "one"}, {"pid": -3}, {"pid": 10**30}, [1]])
+def test_a_job_that_works_is_not_waited_for_and_what_it_left_is(tmp_path, other_holder, record):
+    path, started = tmp_path / "l.lock", time.monotonic()
+    if record is not None:  # what a killed job left, or somebody wrote by hand
+        host = {"host": socket.gethostname()} if isinstance(record, dict) else {}
+        (tmp_path / "l.lock.holder").write_text(json.dumps({**record, **host} if host else record))
+    with pytest.raises(LockHeldError, match="run r is locked by"):
+        with held_lock(path, what="run r", timeout_seconds=60 if record is None else 0.2, of_job=True):
+            pass
+    if record is None:
+        with pytest.raises(LockHeldError, match="run r is locked by process"):
+            refuse_while_working(path, what="run r")
+    else:
+        assert time.monotonic() - started >= 0.2
+        refuse_while_working(path, what="run r")
+    assert time.monotonic() - started < 30
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path, other_holder):

@@ -1,3 +1,4 @@
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -5,11 +6,13 @@ import subprocess
 import sys
 import time
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import pytest
 
 from dmix.warehouse_schema.files.processes import (
     is_alive,
+    keep_interrupt,
     may_fork,
     obey_parent,
     start_tracker,
@@ -130,3 +133,33 @@ def test_a_process_that_is_killed_leaves_neither_shared_memory_nor_words():
     assert (done.returncode, done.stderr) == (3, "")
     with pytest.raises(FileNotFoundError):
         SharedMemory(done.stdout.strip(), create=False)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_import_that_takes_ctrl_c_over_gives_it_back(tmp_path, monkeypatch, fails):
+    name = f"takes_ctrl_c_{fails}"
+    (tmp_path / f"{name}.py").write_text(
+        "import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(130))\n"
+        + ("raise ImportError('nothing')\n" if fails else "HERE = 1\n")
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    before = signal.getsignal(signal.SIGINT)
+    keep_interrupt(name)
+    if fails:
+        with pytest.raises(ImportError, match="nothing"):
+            importlib.import_module(name)
+    else:
+        assert importlib.import_module(name).HERE == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("module", ["composer.core.engine"])
+def test_composer_is_imported_without_its_ctrl_c(module):
+    """Fails when Composer's module is called otherwise, or takes nothing over any more."""
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    file = Path(spec.submodule_search_locations[0], *module.split(".")[1:]).with_suffix(".py")
+    assert "signal.signal(signal.SIGINT" in file.read_text()
+    said = "import sys, dmix.training; print([f._module for f in sys.meta_path if hasattr(f, '_module')])"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert module in done.stdout

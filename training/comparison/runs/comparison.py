@@ -44,6 +44,7 @@ from dmix.training.model.estimate.shapes import shape_of
 from dmix.training.model.estimate.speed import estimated_speed, trains_in_bf16
 from dmix.warehouse_schema.errors import NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
+from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
@@ -125,16 +126,17 @@ def run_comparison(
     for stage in request.stages:
         check_stage(study, stage)
     protocol = _protocol(loaded, request.stages)
-    prepare(study)
-    if loaded.settings.protocol != 3:
-        restore_feedback(study)
-    try:
-        for stage in request.stages:
-            if not _run_stage(study, stage, request=request, protocol=protocol):
-                break
-    finally:
-        publish(study, tier=request.tier)
-    return reports(study)
+    with held_lock(study.paths.lock, what=f"the queue in {study.paths.work}", of_job=True):
+        prepare(study)
+        if loaded.settings.protocol != 3:
+            restore_feedback(study)
+        try:
+            for stage in request.stages:
+                if not _run_stage(study, stage, request=request, protocol=protocol):
+                    break
+        finally:
+            publish(study, tier=request.tier)
+        return reports(study)
 
 
 def publish(study: Study, *, tier: str) -> None:

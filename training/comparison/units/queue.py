@@ -20,7 +20,6 @@ from dmix.training.comparison.units.store import finished_units, keep_attempt, n
 from dmix.training.comparison.units.units import Unit
 from dmix.training.run.watching.progress import duration
 from dmix.warehouse_schema.errors import DmixError
-from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.processes import obey_parent, start_tracker, starting_workers
 
 _ENVIRONMENT = {
@@ -70,38 +69,34 @@ def run_queue(
         until: `time.monotonic()` from which no unit is started; None for no limit.
         commit: Version of the code, for the record.
         progress: Receives a line whenever a unit ends.
-
-    Raises:
-        LockHeldError: If another queue works on this setting.
     """
-    with held_lock(paths.lock, what=f"the queue in {paths.work}"):
-        todo = missing_units(units, paths)
-        waiting, running = list(todo), dict[Future[tuple[float, str]], Unit]()
-        taken: list[float] = []
-        failed = 0
-        start_tracker()
-        context = multiprocessing.get_context("spawn")
-        with (
-            _one_thread_each(),
-            ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool,
-        ):
-            while True:
-                # only as many as there are workers are handed out, so that a limit of time holds
-                while waiting and len(running) < workers and (until is None or time.monotonic() < until):
-                    unit = waiting.pop(0)
-                    with starting_workers():
-                        running[pool.submit(execute, unit, paths, loaded, commit)] = unit
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    unit = running.pop(future)
-                    seconds, error = future.result()
-                    failed += bool(error)
-                    taken += [] if error else [seconds]
-                    done, mean = len(taken) + failed, sum(taken) / max(1, len(taken))
-                    left, said = duration(mean * (len(todo) - done) / workers), _outcome(unit, seconds, error)
-                    progress(f"unit {done}/{len(todo)} · {said} · about {left} left")
-        return QueueReport(done=len(taken), failed=failed, left=len(waiting))
+    todo = missing_units(units, paths)
+    waiting, running = list(todo), dict[Future[tuple[float, str]], Unit]()
+    taken: list[float] = []
+    failed = 0
+    start_tracker()
+    context = multiprocessing.get_context("spawn")
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool,
+    ):
+        while True:
+            # only as many as there are workers are handed out, so that a limit of time holds
+            while waiting and len(running) < workers and (until is None or time.monotonic() < until):
+                unit = waiting.pop(0)
+                with starting_workers():
+                    running[pool.submit(execute, unit, paths, loaded, commit)] = unit
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                unit = running.pop(future)
+                seconds, error = future.result()
+                failed += bool(error)
+                taken += [] if error else [seconds]
+                done, mean = len(taken) + failed, sum(taken) / max(1, len(taken))
+                left, said = duration(mean * (len(todo) - done) / workers), _outcome(unit, seconds, error)
+                progress(f"unit {done}/{len(todo)} · {said} · about {left} left")
+    return QueueReport(done=len(taken), failed=failed, left=len(waiting))
 
 
 def execute(unit: Unit, paths: StudyPaths, loaded: LoadedSetting, commit: str) -> tuple[float, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dmix.mixing.controllers import Controller
 from dmix.mixing.delivery.dataset import MixedDataset
+from dmix.mixing.delivery.shared_streams import make_cache_folder
 from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.settings import ModelSettings, TrainingSettings
@@ -96,6 +97,7 @@ def open_streams(job: TrainingJob) -> MixedDataset:
         check_shards(job.manifest, job.streams)
         return MixedDataset(job.manifest, job.streams)
     cache = from_home(settings.cache_folder or Path(tempfile.gettempdir(), f"dmix-cache-{os.getuid()}"))
+    make_cache_folder(cache)
     opened = partial(MixedDataset, job.manifest, remote=remote, cache_limit=settings.cache_limit)
     if job.keep_checkpoints:
         return opened(cache / name)

@@ -37,7 +37,7 @@ from dmix.training.run.decisions import recorded_decisions
 from dmix.training.run.ranks import (
     RANK_TIMEOUT_SECONDS,
 )
-from dmix.training.run.resuming.checkpoint_files import recorded_chain, steps_done_at
+from dmix.training.run.resuming.checkpoint_files import is_whole, recorded_chain, steps_done_at
 from dmix.training.run.state import RunState
 from dmix.training.run.watching.loggers import make_loggers
 from dmix.training.run.watching.progress import Monitor
@@ -64,6 +64,8 @@ def make_optimizer(
     )
     if state_file is not None:
         with readable(state_file, what="the state of an optimiser", fix="train the model again"):
+            if state_file.is_file() and not is_whole(state_file):
+                raise ValueError("a part of it has another checksum than was written")
             saved = torch.load(state_file, map_location="cpu", weights_only=True)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})

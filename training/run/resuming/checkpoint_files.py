@@ -11,6 +11,7 @@ import re
 import shutil
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,19 +54,22 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def choose_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> Restart:
     """As `found_checkpoint`, and sets newer files aside: they get another name, and go when the next
     checkpoint is written."""
-    restart = found_checkpoint(folder, events_file, back=back)
+    restart = found_checkpoint(folder, events_file, back=back, opens=_torch_opens)
     for path in restart.refused:
         path.replace(path.with_name(path.name + _ASIDE))
     return restart
 
 
-def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> Restart:
+def found_checkpoint(
+    folder: Path, events_file: Path, *, back: bool = False, opens: Callable[[Path], bool] = lambda path: True
+) -> Restart:
     """The newest checkpoint that is whole and that the event file reaches, or the one before it.
 
     Args:
         folder: `runs/<id>/checkpoints`.
         events_file: Of the run; a checkpoint of steps that it lacks is not taken.
         back: Take the one before the newest.
+        opens: Whether what will read a whole file opens it.
 
     Raises:
         InputError: If there is none to go back to.
@@ -75,7 +79,7 @@ def found_checkpoint(folder: Path, events_file: Path, *, back: bool = False) -> 
     notes: list[str] = []
     usable: list[Path] = []
     for path in found:
-        if not is_whole(path):
+        if not is_whole(path) or not opens(path):
             notes.append(f"checkpoint {path.name} is damaged")
         elif not is_own(path, events_file):
             notes.append(f"checkpoint {path.name} differs from the checkpoint that this run wrote")
@@ -145,6 +149,17 @@ def is_whole(path: Path) -> bool:
                     while stored.read(_BLOCK_BYTES):
                         pass
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
+        return False
+    return True
+
+
+def _torch_opens(path: Path) -> bool:
+    """Whether torch opens a file: it reads fields of the table of contents that `zipfile` passes over."""
+    import torch  # which a dry run does without
+
+    try:
+        torch._C.PyTorchFileReader(str(path))
+    except RuntimeError:
         return False
     return True
 

@@ -97,15 +97,24 @@ def changed_config(
 def content_of(config: RunConfig, manifest: DatasetManifest) -> dict[str, str]:
     """Digests of what a run reads elsewhere, by a name for people."""
     found = {STARTING_MODEL: model_digest(model_of(config)), SAMPLES: samples_digest(manifest)}
-    if config.environment is not None:
-        environment = settings_from(Environment, config.environment, where="environment")
-        items = items_digests(environment)
-        found |= {f"{_ITEMS}{name}": digest for name, digest in items.items()}
+    found |= _content_of_items(config)
     for spec in (config.controller, config.shadow):
         digest = code_digest(spec)
         if digest is not None:
             found[f"the code of controller {spec}"] = digest
     return found
+
+
+def _content_of_items(config: RunConfig) -> dict[str, str]:
+    if config.environment is None:
+        return {}
+    environment = settings_from(Environment, config.environment, where="environment")
+    return {f"{_ITEMS}{name}": digest for name, digest in items_digests(environment).items()}
+
+
+def has_its_items(config: RunConfig, events: Path) -> bool:
+    """Whether the items of a run's environment are those of its last attempt."""
+    return not changes_between(recorded_content(events), _content_of_items(config))
 
 
 def changed_content(

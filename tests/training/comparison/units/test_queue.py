@@ -4,12 +4,13 @@ import json
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from tests.training.comparison.units.noted_process import note_process
 
 from dmix.training.comparison.data.study_paths import StudyPaths
+from dmix.training.comparison.runs import comparison
 from dmix.training.comparison.units import queue, run_unit
 from dmix.training.comparison.units.store import read_runs, read_tables, run_row, write_unit
 from dmix.training.comparison.units.units import Unit
@@ -83,15 +84,19 @@ def test_units_that_are_done_need_no_worker(paths):
     assert (report.done, report.failed, report.left) == (0, 0, 0)
 
 
-def test_a_second_queue_on_the_same_setting_is_refused(paths, monkeypatch):
-    monkeypatch.setattr(queue, "held_lock", partial(held_lock, timeout_seconds=0.01))
-    with held_lock(paths.lock, what="the queue"), pytest.raises(LockHeldError):
-        on_queue(paths)
+def test_a_second_queue_on_the_same_setting_is_refused_before_it_prepares_anything(paths, monkeypatch):
+    study = SimpleNamespace(paths=paths)
+    monkeypatch.setattr(comparison, "study_of", lambda *_: study)
+    monkeypatch.setattr(comparison, "_protocol", lambda *_: None)
+    request = SimpleNamespace(stages=())
+    with held_lock(paths.lock, what="the queue"), pytest.raises(LockHeldError, match="queue in"):
+        comparison.run_comparison(None, request, prepare=lambda _: pytest.fail("it began"), progress=str)
 
 
 def test_units_run_on_processes_of_one_thread_each(paths, monkeypatch):
     monkeypatch.setattr(queue, "ProcessPoolExecutor", ProcessPoolExecutor)
     monkeypatch.setattr(queue, "execute", note_process)
+    paths.work.mkdir(parents=True)
     assert on_queue(paths).done == 1
     assert json.loads((paths.work / UNIT.unit_id).read_text()) == [os.getpid(), 1, "1", "c"]
 

@@ -2,6 +2,7 @@ import os
 import zipfile
 
 import pytest
+import torch
 
 from dmix.training.run.resuming.checkpoint_files import (
     SAVED,
@@ -19,8 +20,7 @@ from dmix.warehouse_schema.files.events import EventLog
 
 
 def write(folder, name, *, whole=True):
-    with zipfile.ZipFile(folder / name, "w") as archive:
-        archive.writestr("data", name.ljust(1000, "x"))
+    torch.save({"data": name.ljust(1000, "x")}, folder / name)
     if not whole:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
@@ -67,6 +67,7 @@ def run(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (1, 2, 3):
+        log.write("decision", step=step, asked_N=[1.0], planned_N=[1.0], decided_to=step, remarks=[])
         log.write("step_done", step=step, delivered_samples_N=[8], delivered_tokens_N=[64], seconds=1.0)
         write(folder, f"step{step}-ba{step * 4}.pt")
     return folder, log.path
@@ -82,9 +83,18 @@ def test_a_run_goes_on_from_the_newest_and_without_any_from_the_beginning(run, t
     assert choose_checkpoint(tmp_path / "absent", events) == Restart()
 
 
-def test_zeros_in_a_checkpoint_are_noticed_and_the_one_before_is_taken(run):
+def flip_a_disk_number(path):
+    """A bit of the last record that torch reads, and Python's `zipfile` does not."""
+    content = bytearray(path.read_bytes())
+    assert content[-98:-94] == b"PK\6\6"
+    content[-98 + 16] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [put_zeros, flip_a_disk_number])
+def test_damage_in_a_checkpoint_is_noticed_and_the_one_before_is_taken(run, damage):
     folder, events = run
-    put_zeros(folder / "step3-ba12.pt")
+    damage(folder / "step3-ba12.pt")
     restart = choose_checkpoint(folder, events)
     assert restart.checkpoint == folder / "step2-ba8.pt"
     assert restart.notes == ("checkpoint step3-ba12.pt is damaged", "resuming from step2-ba8.pt")
@@ -97,7 +107,7 @@ def test_zeros_in_a_checkpoint_are_noticed_and_the_one_before_is_taken(run):
 def test_a_checkpoint_ahead_of_the_events_is_not_taken(run):
     folder, events = run
     lines = events.read_bytes().splitlines(keepends=True)
-    events.write_bytes(lines[0])
+    events.write_bytes(b"".join(lines[:2]))
     restart = choose_checkpoint(folder, events)
     assert restart.checkpoint == folder / "step1-ba4.pt"
     assert "step3-ba12.pt has step 3, but events.jsonl does not" in restart.notes[0]
@@ -117,8 +127,7 @@ def test_a_file_that_the_run_did_not_write_is_named_and_the_one_before_is_taken(
         other.write_bytes(last.read_bytes())
         last.write_bytes(content)
     else:
-        with zipfile.ZipFile(last, "w") as archive:
-            archive.writestr("data", "of another run")
+        torch.save({"data": "of another run"}, last)
     restart = choose_checkpoint(folder, events)
     assert restart.checkpoint == folder / ("step1-ba4.pt" if way == "exchanged" else "step2-ba8.pt")
     assert restart.notes[0] == "checkpoint step3-ba12.pt differs from the checkpoint that this run wrote"
