@@ -40,6 +40,12 @@ def arguments(tiny_warehouse, environment_file, tiny_model, tmp_path, monkeypatc
     ]
 
 
+def files_of(warehouse):
+    """Content of each file but the catalog, which follows the other runs of these tests."""
+    files = (path for path in warehouse.root.rglob("*") if path.is_file() and path != warehouse.catalog)
+    return {path: path.read_bytes() for path in files}
+
+
 def chains(warehouse, run_id):
     path = warehouse.run(run_id) / "events.jsonl"
     return {e["step"]: e["chain"] for e in read_events(path) if e["event"] == "step_done"}
@@ -172,7 +178,7 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
         assert run([*command, *change]) == 2
         assert said in capsys.readouterr().err
     assert run(["train", "--run", "repeated", "--resume"]) == 0
-    everything = {path: path.read_bytes() for path in tiny_warehouse.root.rglob("*") if path.is_file()}
+    everything = files_of(tiny_warehouse)
     capsys.readouterr()
     for again in (command, ["train", "--run", "repeated"], ["train", "--run", "repeated", "--resume"]):
         assert run([*again, "--json"]) == 0
@@ -185,8 +191,7 @@ def test_one_command_starts_resumes_and_shows_a_run(arguments, tiny_warehouse, t
     rate.write_text("{batch_size: 8, learning_rate: 1e-3, checkpoint_steps: 0, checkpoint_batches: 2}")
     assert run(["train", "--run", "repeated", "--resume", "--training", str(rate)]) == 2
     assert "ended after 2 steps, so learning_rate cannot change" in capsys.readouterr().err
-    found = {path: path.read_bytes() for path in tiny_warehouse.root.rglob("*") if path.is_file()}
-    assert found == everything
+    assert files_of(tiny_warehouse) == everything
     log = tiny_warehouse.run("repeated") / "events.jsonl"
     written = log.read_bytes()
     log.write_bytes(written + b"3\n")  # a complete line that is no event

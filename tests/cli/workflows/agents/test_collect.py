@@ -8,6 +8,7 @@ from dmix.cli.workflows.agents import collect
 from dmix.cli.workflows.agents.collect import _announce, collect_farm
 from dmix.mixing.trajectories import store
 from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.files.layout import Warehouse
 
 
 def farm(**changes):
@@ -40,5 +41,5 @@ def test_spark_connect_is_refused_where_spark_is_needed(monkeypatch, tmp_path, i
     monkeypatch.setattr(store, "read_set", lambda *_: SimpleNamespace(dataset="d"))
     given = {"set_name": "s", "environment": tmp_path / "none.yaml", "master": "sc://host", "progress": str}
     with pytest.raises(InputError if refused else Exception) as raised:
-        collect_farm(None, in_process=in_process, **given)
+        collect_farm(Warehouse.at(tmp_path), in_process=in_process, **given)
     assert ("Spark Connect" in str(raised.value)) == refused
