@@ -1,3 +1,3 @@
-from dmix.warehouse_schema.files.processes import keep_interrupt
+from dmix.training import ctrl_c
 
-keep_interrupt("composer.core.engine")
+__all__ = ["ctrl_c"]
