@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.mixing_streams import DOMAINS, SEQ_LEN, write_index
+from benchmarks.rows import answer_of
 
 from dmix.mixing.agent.agent import MixingAgent, MixingAgentConfig
 from dmix.mixing.controllers.agent import AgentController
@@ -195,8 +196,7 @@ def memory(*_: Any) -> dict[str, Any]:
             child = context.Process(target=measure_memory, args=(manifest, folder, answers))
             child.start()
             names = ("opened_mb", "after_300_steps_mb", "after_600_steps_mb")
-            figures[f"{millions}_million_samples"] = dict(zip(names, answers.get(timeout=300), strict=True))
-            child.join()
+            figures[f"{millions}_million_samples"] = dict(zip(names, answer_of(child, answers), strict=True))
     return figures
 
 

@@ -5,6 +5,7 @@ import fnmatch
 import json
 import os
 import platform
+import queue
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -53,3 +54,25 @@ def measure(
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(f"{name}: {json.dumps(figures)} ({spent} s)", file=sys.stderr)
     print(json.dumps(found, indent=1))
+
+
+def answer_of(child: Any, answers: Any) -> Any:
+    """What a process puts into a queue, however busy the machine is.
+
+    Args:
+        child: The process, started.
+        answers: The queue.
+
+    Raises:
+        RuntimeError: If the process ends without an answer.
+    """
+    while True:
+        ended = not child.is_alive()
+        try:
+            answer = answers.get(timeout=1)
+        except queue.Empty:
+            if ended:
+                raise RuntimeError(f"a measuring process ended with exit code {child.exitcode}") from None
+        else:
+            child.join()
+            return answer

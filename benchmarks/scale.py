@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from benchmarks.mixing_costs import peak_mb
 from benchmarks.mixing_streams import manifest_of
-from benchmarks.rows import add_row_options, measure
+from benchmarks.rows import add_row_options, answer_of, measure
 
 from dmix.etl.classify.parts import part_fingerprint, plan_parts
 from dmix.mixing.delivery.step_plan import MixerState, PlanSettings, StreamSizes, plan_step
@@ -291,8 +291,7 @@ def alone(work: Callable[[int, Warehouse], Figures], size: int) -> Figures:
 
     child = context.Process(target=measure_one)
     child.start()
-    figures: Figures = answers.get(timeout=120)
-    child.join()
+    figures: Figures = answer_of(child, answers)
     return figures
 
 
