@@ -6,13 +6,7 @@ import click
 
 from dmix.cli.commands.agent_clone import clone
 from dmix.cli.commands.agent_rl import evaluate, rl
-from dmix.cli.show.options import (
-    config_option,
-    dry_run_option,
-    json_option,
-    settings_options,
-    warehouse_option,
-)
+from dmix.cli.show.options import settings_options, warehouse_options
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.learning.settings.sft import SftSettings
 
@@ -23,8 +17,7 @@ def agent() -> None:
 
 
 @agent.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--set",
     "set_names",
@@ -37,8 +30,6 @@ def agent() -> None:
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @settings_options(SftSettings)
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
-@json_option
-@dry_run_option
 @calls_workflow
 def sft() -> Workflow:
     """Train an agent to imitate trajectories.

@@ -4,20 +4,13 @@ from functools import partial
 
 import click
 
-from dmix.cli.show.options import (
-    config_option,
-    dry_run_option,
-    json_option,
-    settings_options,
-    warehouse_option,
-)
+from dmix.cli.show.options import settings_options, warehouse_options
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.learning.settings.clone import CloneSettings
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--set",
     "set_names",
@@ -29,8 +22,6 @@ from dmix.mixing.learning.settings.clone import CloneSettings
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the new agent.")
 @settings_options(CloneSettings, hidden=("architecture", "domain_width"))
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
-@json_option
-@dry_run_option
 @calls_workflow
 def clone() -> Workflow:
     """Train a baseline agent that imitates the best trajectories.

@@ -4,22 +4,14 @@ from functools import partial
 
 import click
 
-from dmix.cli.show.options import (
-    config_option,
-    dry_run_option,
-    json_option,
-    retired_options,
-    settings_options,
-    warehouse_option,
-)
+from dmix.cli.show.options import retired_options, settings_options, warehouse_options
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.learning.settings.rl import RlSettings
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--set",
     "set_names",
@@ -46,8 +38,6 @@ from dmix.mixing.learning.settings.rl import RlSettings
 )
 @settings_options(RlSettings)
 @click.option("--overwrite", is_flag=True, help="Replace an existing agent of that name.")
-@json_option
-@dry_run_option
 @calls_workflow
 def rl() -> Workflow:
     """Train an agent by conservative Q-learning.
@@ -65,8 +55,7 @@ def rl() -> Workflow:
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--set",
     "set_name",
@@ -77,8 +66,6 @@ def rl() -> Workflow:
 )
 @click.option("--agent", "agent_name", required=True, metavar="NAME", help="Name of the agent to evaluate.")
 @settings_options(EvaluateSettings)
-@json_option
-@dry_run_option
 @calls_workflow
 def evaluate() -> Workflow:
     """Estimate the utility of an agent without a run.

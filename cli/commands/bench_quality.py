@@ -8,8 +8,6 @@ from dmix.cli.show.options import (
     Count,
     FiniteFloat,
     config_option,
-    dry_run_option,
-    json_option,
     master_option,
 )
 from dmix.cli.show.outputs import OutputPath
@@ -76,8 +74,6 @@ from dmix.cli.workflows.bench.quality import STAGES
     help="Time limit in hours. After the limit, no new run starts. Default: no limit.",
 )
 @master_option
-@json_option
-@dry_run_option
 @calls_workflow
 def quality() -> Workflow:
     """Compare controllers on real text.

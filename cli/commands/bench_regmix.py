@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import config_option, dry_run_option, json_option
+from dmix.cli.show.options import config_option
 from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.regression.regressors import REGRESSORS
@@ -33,8 +33,6 @@ from dmix.mixing.regression.regressors import REGRESSORS
     metavar="PATH",
     help="File for the results. In a folder, dmix names the file regmix-<machine>-<date>.json.",
 )
-@json_option
-@dry_run_option
 @calls_workflow
 def regmix() -> Workflow:
     """Test regressors on the published runs of RegMix.

@@ -2,7 +2,7 @@
 
 import click
 
-from dmix.cli.show.options import FiniteFloat, config_option, dry_run_option, json_option, warehouse_option
+from dmix.cli.show.options import FiniteFloat, warehouse_options
 from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 
@@ -16,8 +16,7 @@ def catalog() -> None:
 
 
 @catalog.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--lock-seconds",
     type=FiniteFloat(min=0),
@@ -25,8 +24,6 @@ def catalog() -> None:
     show_default=True,
     help="Number of seconds to wait if another process writes the catalog.",
 )
-@json_option
-@dry_run_option
 @calls_workflow
 def rebuild() -> Workflow:
     """Make the catalog again from the files of the warehouse.
@@ -39,8 +36,7 @@ def rebuild() -> Workflow:
 
 
 @catalog.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--out",
     required=True,
@@ -48,8 +44,6 @@ def rebuild() -> Workflow:
     type=OutputPath(file_okay=False),
     help="Folder for the Parquet files.",
 )
-@json_option
-@dry_run_option
 @calls_workflow
 def export() -> Workflow:
     """Write every view of the catalog as DIR/<view>.parquet. The files include unfinished runs.

@@ -2,15 +2,13 @@
 
 import click
 
-from dmix.cli.show.options import config_option, json_option, warehouse_option
+from dmix.cli.show.options import warehouse_options
 from dmix.cli.show.workflow import Workflow, calls_workflow
 
 
 @click.command()
-@config_option
-@warehouse_option
-@json_option
-@calls_workflow
+@warehouse_options
+@calls_workflow(dry_run=False)
 def doctor() -> Workflow:
     """Check this machine: versions, Java, cores, memory, GPU and disk.
 

@@ -7,9 +7,7 @@ from dmix.cli.show.options import (
     Count,
     config_option,
     data_url_option,
-    dry_run_option,
     executor_options,
-    json_option,
     settings_options,
     warehouse_option,
 )
@@ -71,8 +69,6 @@ def etl() -> None:
 @executor_options
 @warehouse_option
 @data_url_option
-@json_option
-@dry_run_option
 @calls_workflow
 def classify() -> Workflow:
     """Read files and label every document with its domain.

@@ -2,28 +2,18 @@
 
 import click
 
-from dmix.cli.show.options import (
-    config_option,
-    corpora_option,
-    dry_run_option,
-    json_option,
-    settings_options,
-    warehouse_option,
-)
+from dmix.cli.show.options import corpora_option, settings_options, warehouse_options
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.distilling.settings import DistilSettings
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--name", required=True, help="Name of the new classifier. Other commands take it as distilled:NAME."
 )
 @corpora_option
 @settings_options(DistilSettings)
-@json_option
-@dry_run_option
 @calls_workflow
 def distil() -> Workflow:
     """Train a fast classifier on the labels of another classifier, the teacher.

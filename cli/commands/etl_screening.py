@@ -4,24 +4,14 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import (
-    config_option,
-    corpora_option,
-    dry_run_option,
-    executor_options,
-    json_option,
-    warehouse_option,
-)
+from dmix.cli.show.options import corpora_option, executor_options, warehouse_options
 from dmix.cli.show.workflow import Workflow, calls_workflow
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @corpora_option
 @executor_options
-@json_option
-@dry_run_option
 @calls_workflow
 def duplicates() -> Workflow:
     """Find documents with the same text, within and across corpora.
@@ -37,8 +27,7 @@ def duplicates() -> Workflow:
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @corpora_option
 @click.option(
     "--environment",
@@ -48,8 +37,6 @@ def duplicates() -> Workflow:
     help="Environment file that lists the evaluation items to search for.",
 )
 @executor_options
-@json_option
-@dry_run_option
 @calls_workflow
 def contamination() -> Workflow:
     """Find evaluation items in the text of corpora.

@@ -5,23 +5,19 @@ from pathlib import Path
 import click
 
 from dmix.cli.show.options import (
-    config_option,
     corpora_option,
     data_url_option,
     dataset_option,
-    dry_run_option,
     executor_options,
-    json_option,
     settings_options,
-    warehouse_option,
+    warehouse_options,
 )
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.shard.settings import ShardSettings
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @corpora_option
 @settings_options(ShardSettings)
 @click.option(
@@ -34,8 +30,6 @@ from dmix.etl.shard.settings import ShardSettings
 )
 @executor_options
 @data_url_option
-@json_option
-@dry_run_option
 @calls_workflow
 def shard() -> Workflow:
     """Make a dataset: tokenise corpora and pack them into samples.
@@ -53,11 +47,9 @@ def shard() -> Workflow:
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @dataset_option
-@json_option
-@calls_workflow
+@calls_workflow(dry_run=False)
 def verify() -> Workflow:
     """Compare every file of the warehouse with its manifest, a list of files with their hashes.
 
@@ -72,10 +64,7 @@ def verify() -> Workflow:
 
 
 @click.command()
-@config_option
-@warehouse_option
-@json_option
-@dry_run_option
+@warehouse_options
 @calls_workflow
 def gc() -> Workflow:
     """Remove files that no manifest (list of files) names, such as the remains of killed jobs.

@@ -3,13 +3,10 @@
 import click
 
 from dmix.cli.show.options import (
-    config_option,
     dataset_option,
-    dry_run_option,
     executor_options,
-    json_option,
     settings_options,
-    warehouse_option,
+    warehouse_options,
 )
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.synthetic.generation_settings import GenerationSettings
@@ -17,8 +14,7 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
 
 
 @click.command("start-state")
-@config_option
-@warehouse_option
+@warehouse_options
 @dataset_option
 @click.option(
     "--from",
@@ -41,8 +37,6 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
 @settings_options(StartStateSettings)
 @settings_options(GenerationSettings, parameter="generation")
 @executor_options
-@json_option
-@dry_run_option
 @calls_workflow
 def start_state() -> Workflow:
     """Show the share of each domain in its field (source or target).

@@ -5,9 +5,7 @@ import click
 from dmix.cli.show.options import (
     FiniteFloat,
     config_option,
-    dry_run_option,
     executor_options,
-    json_option,
     settings_options,
 )
 from dmix.cli.show.outputs import OutputPath
@@ -46,8 +44,6 @@ from dmix.etl.synthetic.generation_settings import GenerationSettings
     "bandwidth. Default: dmix measures the bandwidth.",
 )
 @executor_options
-@json_option
-@dry_run_option
 @calls_workflow
 def synthesize() -> Workflow:
     """Let a model write source text, if the source data is unavailable.

@@ -4,20 +4,13 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import (
-    config_option,
-    dry_run_option,
-    json_option,
-    settings_options,
-    warehouse_option,
-)
+from dmix.cli.show.options import settings_options, warehouse_options
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.training.evaluation.settings import KINDS, EvaluationSettings
 
 
 @click.command("eval")
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--run", "run_id", metavar="ID", help="Run whose models dmix scores. The warehouse stores the scores."
 )
@@ -72,8 +65,6 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     "new digest.",
 )
 @settings_options(EvaluationSettings)
-@json_option
-@dry_run_option
 @calls_workflow
 def evaluate() -> Workflow:
     """Score models of a run on objectives (goals) or benchmarks.

@@ -4,14 +4,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import (
-    Count,
-    FiniteFloat,
-    config_option,
-    dry_run_option,
-    json_option,
-    settings_options,
-)
+from dmix.cli.show.options import Count, FiniteFloat, config_option, settings_options
 from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.etl.templates.settings import TextSettings
@@ -49,8 +42,6 @@ from dmix.etl.templates.settings import TextSettings
     "runs stay, too. --dry-run shows the changes.",
 )
 @settings_options(TextSettings)
-@json_option
-@dry_run_option
 @calls_workflow
 def init() -> Workflow:
     """Make a project folder OUT for a first run on your own text.

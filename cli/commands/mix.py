@@ -7,12 +7,9 @@ from dmix.cli.commands.mix_plan import plan
 from dmix.cli.commands.mix_probe import probe
 from dmix.cli.show.options import (
     Count,
-    config_option,
     dataset_option,
-    dry_run_option,
-    json_option,
     settings_options,
-    warehouse_option,
+    warehouse_options,
 )
 from dmix.cli.show.workflow import Workflow, calls_workflow
 from dmix.mixing.trajectories.settings import SampleSettings
@@ -24,8 +21,7 @@ def mix() -> None:
 
 
 @mix.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @dataset_option
 @click.option("--set", "set_name", required=True, metavar="NAME", help="Name of the new set of trajectories.")
 @settings_options(SampleSettings)
@@ -34,8 +30,6 @@ def mix() -> None:
     type=Count(min=1),
     help="Number of processes. dmix uses at most one per value of --top-k. Default: one per core.",
 )
-@json_option
-@dry_run_option
 @calls_workflow
 def sample() -> Workflow:
     """Sample trajectories: sequences of mixtures that lead from source text to target text.

@@ -7,19 +7,15 @@ import click
 from dmix.cli.show.options import (
     Count,
     FiniteFloat,
-    config_option,
-    dry_run_option,
-    json_option,
     master_option,
     unscreened_option,
-    warehouse_option,
+    warehouse_options,
 )
 from dmix.cli.show.workflow import Workflow, calls_workflow
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--set",
     "set_name",
@@ -76,8 +72,6 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     help="Accept changed items, base models or manifests of the dataset. dmix records the old and the new "
     "digest.",
 )
-@json_option
-@dry_run_option
 @calls_workflow
 def collect() -> Workflow:
     """Train a small model (a proxy) under every trajectory of a set, and score it after each step.

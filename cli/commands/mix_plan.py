@@ -6,12 +6,9 @@ import click
 
 from dmix.cli.show.options import (
     Count,
-    config_option,
     dataset_option,
-    dry_run_option,
-    json_option,
     settings_options,
-    warehouse_option,
+    warehouse_options,
 )
 from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
@@ -20,8 +17,7 @@ from dmix.mixing.effects.settings import PlanRules
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @dataset_option
 @click.option(
     "--probe",
@@ -94,8 +90,6 @@ from dmix.mixing.effects.settings import PlanRules
     type=click.Path(path_type=Path),
     help="Training file (YAML) for the runs of --check.",
 )
-@json_option
-@dry_run_option
 @calls_workflow
 def plan() -> Workflow:
     """Plan a mixture: write the mixture with the largest predicted gain to a file.

@@ -7,12 +7,9 @@ import click
 from dmix.cli.show.options import (
     Count,
     FiniteFloat,
-    config_option,
     dataset_option,
-    dry_run_option,
-    json_option,
     unscreened_option,
-    warehouse_option,
+    warehouse_options,
 )
 from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.workflow import Workflow, calls_workflow
@@ -21,8 +18,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @dataset_option
 @click.option(
     "--environment",
@@ -102,8 +98,6 @@ ESTIMATORS = ("counts", "gradient", "probe")
     "counts in this process.",
 )
 @unscreened_option
-@json_option
-@dry_run_option
 @calls_workflow
 def probe() -> Workflow:
     """Measure how each domain changes each objective (goal), before a run.

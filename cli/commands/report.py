@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dmix.cli.show.options import FiniteFloat, config_option, json_option, warehouse_option
+from dmix.cli.show.options import FiniteFloat, json_option, warehouse_options
 from dmix.cli.show.output import say
 from dmix.cli.show.outputs import OutputPath
 from dmix.cli.show.result import show_result
@@ -12,8 +12,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 
 
 @click.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @click.option(
     "--run",
     "runs",

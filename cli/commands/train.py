@@ -8,13 +8,12 @@ import click
 from dmix.cli.show.options import (
     Count,
     SectionedGroup,
-    config_option,
     dataset_option,
     dry_run_option,
     json_option,
     settings_options,
     unscreened_option,
-    warehouse_option,
+    warehouse_options,
     was_given,
 )
 from dmix.cli.show.output import say
@@ -71,8 +70,7 @@ SECTIONS = {
 
 
 @click.group(cls=SectionedGroup, sections=SECTIONS, invoke_without_command=True)
-@config_option
-@warehouse_option
+@warehouse_options
 @dataset_option
 @click.option("--model", metavar="PATH|NAME|HUB-ID", help=_MODEL_HELP)
 @click.option(
@@ -152,8 +150,7 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 
 
 @train.command()
-@config_option
-@warehouse_option
+@warehouse_options
 @dataset_option
 @click.option("--model", required=True, metavar="PATH|HUB-ID", help=_MODEL_HELP)
 @click.option(
@@ -163,8 +160,6 @@ def train(context: click.Context, /, *, as_json: bool, config: str | None, **val
 @click.option("--training", metavar="FILE", type=click.Path(path_type=Path), help=_TRAINING_HELP)
 @_logger_option
 @_ranks_option
-@json_option
-@dry_run_option
 @calls_workflow
 def base() -> Workflow:
     """Pre-train a base model on the source field only.

@@ -189,7 +189,7 @@ def master_option(command: Command) -> Command:
 def config_option(command: Command) -> Command:
     """`--config FILE`: YAML with the names of the flags; flags and environment win over it.
 
-    Wraps the command, so it has to be the decorator next to `@click.command()`.
+    The first option, so it has to be the decorator next to `@click.command()`.
     """
 
     def load(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -217,6 +217,11 @@ def config_option(command: Command) -> Command:
         callback=load,
         help="YAML file with flag names as keys.",
     )(command)
+
+
+def warehouse_options(command: Command) -> Command:
+    """`--config FILE` and `--warehouse DIR`, the first options of most commands."""
+    return config_option(warehouse_option(command))
 
 
 def settings_options(
