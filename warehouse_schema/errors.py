@@ -84,3 +84,8 @@ class InterruptedRunError(DmixError):
     """A run was asked to stop and saved its state; it can be resumed."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of another library says, cut; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

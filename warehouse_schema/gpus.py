@@ -31,6 +31,16 @@ def gpus_in_sight() -> int | None:
     return number_of_gpus(ROOT, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
+def has_gpu() -> bool:
+    """Whether torch finds a GPU; its import takes a second, so it is asked only where others do not tell."""
+    number = gpus_in_sight()
+    if number is not None:
+        return number > 0
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def memory_by_driver() -> tuple[int, int] | None:
     """Free and total bytes of the GPU of this process; None where torch is to be asked."""
     return None if "torch" in sys.modules else _memory_of_first(os.environ.get("CUDA_VISIBLE_DEVICES"))

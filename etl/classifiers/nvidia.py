@@ -21,7 +21,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ from dmix.etl.classifiers.interface import Labels, Records
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.names import from_home
-from dmix.warehouse_schema.files.weights import check_model_files
+from dmix.warehouse_schema.files.weights import check_model_files, file_digest
 from dmix.warehouse_schema.taxonomy import Taxonomy
 from dmix.warehouse_schema.text_files import read_json_object
 
@@ -138,7 +137,7 @@ class NvidiaClassifier:
     def fingerprint(self) -> str:
         """Hash of all files, labels and limits."""
         files = {
-            path.name: _file_digest(path)
+            path.name: file_digest(path)
             for path in (self._folder / name for name in (*_FILES, *_TOKENIZER_FILES))
             if path.is_file()
         }
@@ -368,11 +367,3 @@ def _converted(folder: Path) -> "Tokenizer":
             f"{folder} has no tokenizer.json, and dmix cannot read its spm.model ({reason[:200]});"
             " run 'pip install sentencepiece', or put a tokenizer.json beside it"
         ) from error
-
-
-def _file_digest(path: Path) -> str:
-    digest = sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -113,7 +113,7 @@ def classify_corpora(
     classifier = make_classifier(spec)
     with ExitStack() as locks:
         for request in sorted(requests, key=lambda r: r.corpus):
-            lock = warehouse.corpus_lock(request.corpus)
+            lock = warehouse.lock_of("corpus", request.corpus)
             what = f"corpus {request.corpus} of {warehouse.root}"
             locks.enter_context(held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS, of_job=True))
             refuse_links(warehouse.labels(request.corpus))

@@ -41,6 +41,7 @@ from dmix.etl.distilling.linear_training import (
 from dmix.etl.distilling.settings import DistilSettings
 from dmix.etl.publishing.publish import attempt_folder
 from dmix.etl.publishing.shard_inputs import check_label_files
+from dmix.etl.screening.screening import corpus_names
 from dmix.etl.text.tokens import EMBEDDED, load_tokenizer
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import (
@@ -123,7 +124,7 @@ def distil(
     taxonomy = _shared_taxonomy(corpora)
     fingerprint = distil_fingerprint(corpora, settings)
     folder = warehouse.classifier(name)
-    with held_lock(warehouse.classifier_lock(name), what=f"classifier {name}", of_job=True):
+    with held_lock(warehouse.lock_of("classifier", name), what=f"classifier {name}", of_job=True):
         refuse_links(folder)
         known = find_report(folder)
         if known is not None:
@@ -135,7 +136,7 @@ def distil(
             progress(f"classifier {name} exists already with these settings; nothing to do")
             return known
         check_label_files(warehouse, corpora)
-        progress(f"drawing documents from {', '.join(_names(corpora))}")
+        progress(f"drawing documents from {', '.join(corpus_names(corpora))}")
         sample = draw_sample(
             warehouse,
             corpora,
@@ -159,7 +160,7 @@ def distil(
             name=name,
             fingerprint=fingerprint,
             teacher=tuple(dict.fromkeys(corpus.classifier for corpus in corpora)),
-            corpora=_names(corpora),
+            corpora=corpus_names(corpora),
             temperature=round(temperature, 4),
         )
         _publish(folder, model, report)
@@ -296,10 +297,6 @@ def _check_sample(sample: LabelledSample) -> None:
             f"{num_text(labels, 'label')}, expected at least {FEWEST_DOCUMENTS} documents with 2 labels; "
             "classify more documents, or raise --documents-per-label"
         )
-
-
-def _names(corpora: Sequence[CorpusVersion]) -> tuple[str, ...]:
-    return tuple(f"{corpus.corpus}@v{corpus.version}" for corpus in corpora)
 
 
 def _publish(folder: Path, model: LinearModel, report: DistilReport) -> None:

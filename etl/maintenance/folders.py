@@ -81,11 +81,8 @@ _PROGRESS = {"labels": {"parts"}, "streams": {*FIELDS, "tokenizer.json"}}
 def ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
     """Folders of datasets and corpora without a manifest that hold files which no job of dmix writes, and
     those with one under a name that no command takes."""
-    for kind, manifest, lock in (
-        ("streams", "manifest.json", warehouse.dataset_lock),
-        ("labels", "v*.json", warehouse.corpus_lock),
-    ):
-        for folder in sorted(warehouse.root.glob(f"{kind}/[!.]*/")):
+    for first, manifest, kind in (("streams", "manifest.json", "dataset"), ("labels", "v*.json", "corpus")):
+        for folder in sorted(warehouse.root.glob(f"{first}/[!.]*/")):
             name = folder.name
             if folder.is_symlink():
                 continue  # named as a link
@@ -94,7 +91,9 @@ def ghost_problems(warehouse: Warehouse) -> Iterator[Problem]:
                     detail = "dmix gives no folder such a name, so no command reads it; rename or remove it"
                     yield problem_at(warehouse, "orphan", folder, detail)
                 continue
-            if not _is_ghost(folder, kind) or any(folder.glob(manifest)) or is_held(lock(name)):
+            if not _is_ghost(folder, first) or any(folder.glob(manifest)):
+                continue
+            if is_held(warehouse.lock_of(kind, name)):
                 continue
             detail = "dmix did not make this folder, or its manifest is lost; restore the manifest, or remove"
             yield problem_at(warehouse, "orphan", folder, f"{detail} the folder")

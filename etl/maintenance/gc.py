@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dmix.etl.publishing.mirror import copy_published
 from dmix.etl.publishing.unnamed import (
@@ -36,6 +37,8 @@ from dmix.warehouse_schema.files.manifests import (
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.storage import Place, RemotePath
 from dmix.warehouse_schema.text_files import read_json_object
+
+P = TypeVar("P", Path, RemotePath)
 
 _LOCK_SECONDS = 0.5
 """A job that holds a lock will hold it for long; we come back another time."""
@@ -88,22 +91,23 @@ def collect_garbage(warehouse: Warehouse, *, dry_run: bool) -> GarbageReport:
         except LockHeldError:
             in_use.append(what)
 
-    for what, folders, lock_of, unnamed_in in (
-        ("corpus", ("labels", "rejects"), warehouse.corpus_lock, unnamed_in_corpus),
-        ("dataset", ("streams",), warehouse.dataset_lock, unnamed_in_dataset),
-        ("start state", ("start_states",), warehouse.start_state_lock, unnamed_in_start_state),
-        ("effects", ("effects",), warehouse.effects_lock, unnamed_in_effects),
+    for kind, folders, unnamed_in in (
+        ("corpus", ("labels", "rejects"), unnamed_in_corpus),
+        ("dataset", ("streams",), unnamed_in_dataset),
+        ("start state", ("start_states",), unnamed_in_start_state),
+        ("effects", ("effects",), unnamed_in_effects),
     ):
         for name in sorted({name for folder in folders for name in _names(warehouse, folder)}):
-            sweep(lock_of(name), f"{what} {name}", functools.partial(unnamed_in, warehouse, name))
+            lock = warehouse.lock_of(kind, name)
+            sweep(lock, f"{kind} {name}", functools.partial(unnamed_in, warehouse, name))
     for kind, screening in started_screenings(warehouse):
         sweep(
-            warehouse.screening_lock(screening),
+            warehouse.lock_of("screening", screening),
             f"screening {screening}",
             functools.partial(unnamed_in_screening, warehouse, kind, screening),
         )
     sweep(
-        warehouse.screening_lock(DIGESTS_LOCK),
+        warehouse.lock_of("screening", DIGESTS_LOCK),
         "the digests of texts",
         functools.partial(stale_digests, warehouse),
     )
@@ -120,7 +124,7 @@ def unnamed_in_corpus(warehouse: Warehouse, corpus: str) -> list[Place]:
     if not versions:
         unnamed += [folder for folder in (labels, rejects) if folder.is_dir()]
     else:
-        named = set(_named_by_corpus(warehouse, versions))
+        named = set(_named_by_corpus(versions, labels=labels, rejects=rejects))
         unnamed += unnamed_below(labels / "parts", named)
         unnamed += [*unnamed_below(rejects, named), *hidden(labels)]
     return unnamed + _unnamed_remotely(warehouse, corpus, versions)
@@ -132,10 +136,7 @@ def _unnamed_remotely(warehouse: Warehouse, corpus: str, versions: Sequence[Corp
     if not (isinstance(data, RemotePath) and isinstance(rejects, RemotePath)):
         return []
     named = {data / f"v{version.version}.json" for version in versions}
-    for version in versions:
-        for part in version.parts:
-            named |= {data / "parts" / part.fingerprint / file.name for file in part.files}
-            named |= {rejects / part.fingerprint / file.name for file in part.reject_files}
+    named.update(_named_by_corpus(versions, labels=data, rejects=rejects))
     return remote_less(data, named) + remote_less(rejects, named)
 
 
@@ -179,7 +180,8 @@ def unnamed_in_effects(warehouse: Warehouse, name: str) -> list[Place]:
 
 def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
     """Strays inside the parts that a version names."""
-    named = set(_named_by_corpus(warehouse, [version]))
+    labels, rejects = warehouse.labels(version.corpus), warehouse.rejects(version.corpus)
+    named = set(_named_by_corpus([version], labels=labels, rejects=rejects))
     needed = needed_by(named)
     strays: list[Place] = [
         path for folder in sorted({path.parent for path in named}) for path in outside(folder, needed)
@@ -192,9 +194,9 @@ def unnamed_parts(warehouse: Warehouse, version: CorpusVersion) -> list[Place]:
     ]
 
 
-def _named_by_corpus(warehouse: Warehouse, versions: Iterable[CorpusVersion]) -> Iterator[Path]:
+def _named_by_corpus(versions: Iterable[CorpusVersion], *, labels: P, rejects: P) -> Iterator[P]:
+    """Label and reject files of some versions of a corpus, below its folders here or in a remote store."""
     for version in versions:
-        labels, rejects = warehouse.labels(version.corpus), warehouse.rejects(version.corpus)
         for part in version.parts:
             yield from (labels / "parts" / part.fingerprint / file.name for file in part.files)
             yield from (rejects / part.fingerprint / file.name for file in part.reject_files)

@@ -110,13 +110,10 @@ def write_labels(path: Path, chunk: pa.Table, ranks: Mapping[str, int]) -> tuple
 
 def seal(path: Path) -> tuple[int, str]:
     """Makes a finished file durable; returns (size in bytes, SHA-256)."""
-    digest, size_bytes = hashlib.sha256(), 0
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size_bytes += len(block)
-    return size_bytes, digest.hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
 
 
 def _runs(rank_D: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -79,7 +79,7 @@ def find_contamination(
             "there are no evaluation items to search for; give an environment file with objectives"
         )
     screening = contamination_id(corpora, items)
-    with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}", of_job=True):
+    with held_lock(warehouse.lock_of("screening", screening), what=f"screening {screening}", of_job=True):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
             progress(f"contamination: {_summary(known)} (from an earlier search)")

@@ -107,7 +107,7 @@ def find_duplicates(
         StorageError: If the disk is full or refuses.
     """
     screening = duplicates_id(corpora)
-    with held_lock(warehouse.screening_lock(screening), what=f"screening {screening}", of_job=True):
+    with held_lock(warehouse.lock_of("screening", screening), what=f"screening {screening}", of_job=True):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
             progress(
@@ -117,7 +117,7 @@ def find_duplicates(
             return known
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
-        with held_lock(warehouse.screening_lock(DIGESTS_LOCK), what="the digests of texts"):
+        with held_lock(warehouse.lock_of("screening", DIGESTS_LOCK), what="the digests of texts"):
             refuse_links(warehouse.text_digests)
             _digest_files(executor, warehouse, files, progress)
         found = _find(executor, warehouse, files, folder=warehouse.screening(KIND, screening))

@@ -81,7 +81,7 @@ def shard_dataset(
     plan = plan_dataset(warehouse, corpora=corpora, settings=settings, items=items)
     for line in shared_inputs(corpora):
         progress(line)
-    with held_lock(warehouse.dataset_lock(plan.dataset), what=f"dataset {plan.dataset}", of_job=True):
+    with held_lock(warehouse.lock_of("dataset", plan.dataset), what=f"dataset {plan.dataset}", of_job=True):
         refuse_links(warehouse.stream(plan.dataset))
         found = published_dataset(warehouse, plan)
         if found is not None:

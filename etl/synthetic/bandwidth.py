@@ -14,7 +14,7 @@ import numpy as np
 
 from dmix.etl.synthetic.generation_tasks import BlockCost
 from dmix.etl.synthetic.memory import MemoryNeed
-from dmix.etl.synthetic.without_torch import has_gpu
+from dmix.warehouse_schema.gpus import has_gpu
 
 _COPY_BYTES = 256 << 20
 _COPIES = 4

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from dmix.etl.synthetic.generation_settings import GenerationSettings
 from dmix.etl.synthetic.source_models import SourceModel, is_half, quiet_libraries
-from dmix.etl.synthetic.without_torch import StoredSize, has_gpu, is_torch_left_out, stored_size
+from dmix.etl.synthetic.without_torch import StoredSize, is_torch_left_out, stored_size
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.gpus import memory_by_driver
+from dmix.warehouse_schema.gpus import has_gpu, memory_by_driver
 from dmix.warehouse_schema.memory import free_memory
 
 

@@ -4,7 +4,6 @@ Configuration and tokenizer come first: whether there is a token to start from, 
 belong together. Only then are weights fetched and loaded.
 """
 
-import hashlib
 import importlib.util
 import logging
 import re
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.etl.synthetic.generation_settings import MOST_TOKENS, GenerationSettings
-from dmix.etl.synthetic.without_torch import has_gpu
-from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
+from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError, first_line
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import (
@@ -24,7 +22,9 @@ from dmix.warehouse_schema.files.weights import (
     check_depth,
     check_model_files,
     damaged_weights,
+    file_digest,
 )
+from dmix.warehouse_schema.gpus import has_gpu
 from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def fetched(model: SourceModel) -> Path:
             )
     except Exception as error:  # the hub's client raises many kinds, without a common base
         raise NotFoundError(
-            f"dmix cannot download the weights of {model.name!r} ({_first_line(error)}); run 'hf "
+            f"dmix cannot download the weights of {model.name!r} ({first_line(error)}); run 'hf "
             f"download {model.name!r} --local-dir DIR' on a machine with a network, and give the folder"
         ) from error
     return folder
@@ -158,7 +158,7 @@ def fetched(model: SourceModel) -> Path:
 def model_digest(folder: Path) -> str:
     """Hash of everything in a checkpoint's folder that text depends on."""
     names = {p.name for pattern in (*_WEIGHT_FILES, *_OLD_WEIGHT_FILES) for p in folder.glob(pattern)}
-    return digest_of({name: _file_digest(folder / name) for name in sorted(names)})
+    return digest_of({name: file_digest(folder / name) for name in sorted(names)})
 
 
 def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> "PreTrainedModel":
@@ -175,7 +175,7 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
                 str(folder), dtype=precision_of(settings), trust_remote_code=False
             )
     except Exception as error:  # safetensors, pickle, shapes: unrelated types
-        said = damaged_weights(folder) or f"dmix cannot load the weights in {folder} ({_first_line(error)})"
+        said = damaged_weights(folder) or f"dmix cannot load the weights in {folder} ({first_line(error)})"
         raise InputError(f"{said}; download the model again") from error
     return network.to(device).eval()  # type: ignore[arg-type]
 
@@ -217,7 +217,7 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
                 parts.append(kind.from_pretrained(location, trust_remote_code=False))
         except Exception as error:  # hub, network, conversion: dozens of unrelated types
             raise NotFoundError(
-                f"model {name!r} has no {what} ({_first_line(error)}); give a folder or hub id with"
+                f"model {name!r} has no {what} ({first_line(error)}); give a folder or hub id with"
                 " a causal language model and its tokenizer"
             ) from error
     check_attention({"attn_implementation": getattr(parts[0], "_attn_implementation", None)}, where=name)
@@ -321,12 +321,3 @@ def _length_cap(name: str, config: "PretrainedConfig", wanted: int | None) -> in
             f"the first; use --max-tokens {room}"
         )
     return wanted
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

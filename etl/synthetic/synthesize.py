@@ -35,11 +35,11 @@ from dmix.etl.synthetic.source_models import (
     precision_name,
     source_model,
 )
-from dmix.etl.synthetic.without_torch import has_gpu
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_json, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
 from dmix.warehouse_schema.files.manifest_json import digest_of
+from dmix.warehouse_schema.gpus import has_gpu
 from dmix.warehouse_schema.progress import Progress
 from dmix.warehouse_schema.sizes import num_text
 

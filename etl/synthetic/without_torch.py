@@ -14,7 +14,6 @@ from pathlib import Path
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import stored_weights
-from dmix.warehouse_schema.gpus import gpus_in_sight
 
 _OUTPUTS = ("lm_head.weight", "embed_out.weight")
 _INPUTS = ("embed_tokens.weight", "embed_in.weight", "wte.weight", "word_embeddings.weight")
@@ -58,16 +57,6 @@ def leave_torch_out(model: str) -> None:
 def is_torch_left_out() -> bool:
     """Whether transformers has no models in this process."""
     return _left_out
-
-
-def has_gpu() -> bool:
-    """Whether torch finds a GPU; its import takes a second, so it is asked only where others do not tell."""
-    number = gpus_in_sight()
-    if number is not None:
-        return number > 0
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def stored_size(folder: Path, *, tied: bool) -> StoredSize:

@@ -5,7 +5,6 @@ mixture reaches running workers without shared memory, and nothing is read beyon
 sampler ends where the step ends. Shapes: b samples of a rank's slice of a batch, L tokens.
 """
 
-import hashlib
 import logging
 import operator
 import time
@@ -29,6 +28,7 @@ from dmix.warehouse_schema.errors import InputError, StorageError, VerificationE
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.files.processes import obey_parent, start_tracker, starting_workers
+from dmix.warehouse_schema.files.weights import file_digest
 from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
@@ -301,7 +301,7 @@ class MixedDataset(Dataset):
             if self._held.get(shard) == seen:
                 return
             wanted = self._stated[shard].get(name, "none")
-            if not path.is_symlink() and _sha256(path) == wanted:
+            if not path.is_symlink() and file_digest(path) == wanted:
                 self._held[shard] = seen
                 return
             if attempt == 1:
@@ -327,11 +327,6 @@ class MixedDataset(Dataset):
                 f"{stream.remote or stream.local} cannot be read: {error}; run 'dmix etl verify' to "
                 "check the dataset"
             ) from error
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class StepBatchSampler(DistributedSampler):

@@ -141,7 +141,7 @@ def write_effects(warehouse: Warehouse, stored: StoredEffects) -> Path:
             for name, data in content.items()
         },
     }
-    with held_lock(warehouse.effects_lock(effects.name), what=f"effects {effects.name}"):
+    with held_lock(warehouse.lock_of("effects", effects.name), what=f"effects {effects.name}"):
         return _published(warehouse, folder, manifest, content)
 
 

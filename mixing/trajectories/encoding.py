@@ -5,7 +5,6 @@ beginning; an answer that is too long by itself loses its end. Needs no torch, s
 counted without a model.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tokenizers.models import BPE
 from dmix.mixing.trajectories.objectives import Item
 from dmix.warehouse_schema.errors import VerificationError
 from dmix.warehouse_schema.files.manifests import TokenizerFile
-from dmix.warehouse_schema.files.weights import readable
+from dmix.warehouse_schema.files.weights import file_digest, readable
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def check_tokenizer_file(path: Path, stated: TokenizerFile) -> None:
         VerificationError: If it is another one.
     """
     fix = "restore the file, or run 'dmix etl shard' again"
-    with readable(path, what="a tokenizer", fix=fix), open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    with readable(path, what="a tokenizer", fix=fix):
+        found = file_digest(path)
     if found != stated.sha256:
         raise VerificationError(
             f"{path} is not the tokenizer of its dataset (SHA-256 {found[:16]}…, but the manifest says "

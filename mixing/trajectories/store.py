@@ -133,7 +133,7 @@ def publish_set(warehouse: Warehouse, wanted: TrajectorySet) -> TrajectorySet:
     path = warehouse.trajectories(wanted.set_name) / "set.json"
     if path.is_file():
         return _same_set(warehouse, wanted)
-    with held_lock(warehouse.set_lock(wanted.set_name), what=f"set {wanted.set_name}"):
+    with held_lock(warehouse.lock_of("set", wanted.set_name), what=f"set {wanted.set_name}"):
         if path.is_file():  # another process was faster
             return _same_set(warehouse, wanted)
         stamped = dataclasses.replace(wanted, created_at=datetime.now(UTC).isoformat(timespec="seconds"))

@@ -18,13 +18,13 @@ def commands(warehouse_with_set, environment_file, tmp_path, monkeypatch):
         "train": (warehouse.run("r") / ".lock", ["train", "--run", "r", "--model", "absent", "--seed", "9"]),
         "resume": (warehouse.run("r") / ".lock", ["train", "--run", "r", "--resume", "--steps", "99"]),
         "collect": (
-            warehouse.farm_lock("farm"),
+            warehouse.lock_of("farm", "farm"),
             ["mix", "collect", *of_set, "--environment", str(environment_file), "--stack", "2"],
         ),
-        "sft": (warehouse.agent_lock("a"), ["agent", "sft", *of_set, "--agent", "a", "--epochs", "9"]),
-        "rl": (warehouse.agent_lock("a"), ["agent", "rl", *of_set, "--agent", "a", "--overwrite"]),
+        "sft": (warehouse.lock_of("agent", "a"), ["agent", "sft", *of_set, "--agent", "a", "--epochs", "9"]),
+        "rl": (warehouse.lock_of("agent", "a"), ["agent", "rl", *of_set, "--agent", "a", "--overwrite"]),
         "classify": (
-            warehouse.corpus_lock("main-source"),
+            warehouse.lock_of("corpus", "main-source"),
             [
                 *("etl", "classify", "--source", str(text), "--classifier", "column:label"),
                 *("--data-url", "s3://nowhere/at-all"),

@@ -15,7 +15,7 @@ from dmix.training.evaluation.item_tasks import ItemTask
 from dmix.training.evaluation.settings import EvaluationSettings
 from dmix.training.evaluation.stored import Score
 from dmix.training.model.families import positions_of
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError, NotFoundError, first_line
 from dmix.warehouse_schema.sizes import num_text
 
 
@@ -86,7 +86,7 @@ class Harness:
                     raise
                 raise NotFoundError(
                     f"dmix cannot download the items of task {task!r} from the hub "
-                    f"({_first_line(error)}); connect this machine to the network, copy a filled cache "
+                    f"({first_line(error)}); connect this machine to the network, copy a filled cache "
                     "(HF_HOME) to it, or give your own items with --items"
                 ) from error
         return scores_of(results)
@@ -148,10 +148,6 @@ def _is_unreachable(error: BaseException) -> bool:
     words = ("couldn't reach", "could not reach", "connect", "offline", "not found on the hub", "resolve")
     text = str(error).lower()
     return isinstance(error, ConnectionError) or any(word in text for word in words)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 @contextlib.contextmanager

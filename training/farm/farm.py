@@ -76,7 +76,7 @@ def collect(
     """
     name = farm.task.set_name
     tasks = FarmTasks(stack=stack, gpus_per_task=gpus_per_task)
-    lock, what = warehouse.farm_lock(name), f"the feedback on set {name}"
+    lock, what = warehouse.lock_of("farm", name), f"the feedback on set {name}"
     with held_lock(lock, what=what, timeout_seconds=LOCK_SECONDS, of_job=True):
         # another process may have collected since the plan was made
         check_same_farm(warehouse, farm.task, accept_changes=bool(farm.changes))

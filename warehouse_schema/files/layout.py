@@ -162,13 +162,15 @@ class Warehouse:
         """The name of a file of this warehouse for people: below its folder, or its URL."""
         return str(place) if isinstance(place, RemotePath) else str(place.relative_to(self.root))
 
-    def corpus_lock(self, corpus: str) -> Path:
-        """Held while labels or rejects of a corpus are written or collected."""
-        return self.root / ".locks" / f"corpus-{checked_name('corpus', corpus)}.lock"
+    def lock_of(self, kind: str, name: str) -> Path:
+        """The lock file that is held while something of this name is written or collected.
 
-    def dataset_lock(self, dataset: str) -> Path:
-        """Held while the streams of a dataset are written or collected."""
-        return self.root / ".locks" / f"dataset-{checked_name('dataset', dataset)}.lock"
+        Args:
+            kind: `corpus` (labels and rejects), `dataset`, `screening`, `classifier`, `start state`, `set`
+                (its first file), `farm` (feedback on a set), `effects` or `agent`.
+            name: Its name.
+        """
+        return self.root / ".locks" / f"{kind.replace(' ', '-')}-{checked_name(kind, name)}.lock"
 
     def input_records(self, corpus: str) -> Path:
         """What was found in the inputs of a corpus, so that they need not be read to see what is new."""
@@ -177,10 +179,6 @@ class Warehouse:
     def screening(self, kind: str, screening: str) -> Path:
         """Folder of what was looked for in corpora: `kind` is `duplicates` or `contamination`."""
         return self._folder(kind, "screening", screening)
-
-    def screening_lock(self, screening: str) -> Path:
-        """Held while a screening is made."""
-        return self.root / ".locks" / f"screening-{checked_name('screening', screening)}.lock"
 
     @property
     def text_digests(self) -> Path:
@@ -195,17 +193,9 @@ class Warehouse:
     def classifier(self, name: str) -> Path:
         return self._folder("classifiers", "classifier", name)
 
-    def classifier_lock(self, name: str) -> Path:
-        """Held while a classifier is distilled."""
-        return self.root / ".locks" / f"classifier-{checked_name('classifier', name)}.lock"
-
     def model_start_state(self, name: str) -> Path:
         """Folder of a start state estimated from a model: its text, and `estimate.json`."""
         return self._folder("start_states", "start state", name)
-
-    def start_state_lock(self, name: str) -> Path:
-        """Held while a start state is estimated from a model."""
-        return self.root / ".locks" / f"start-state-{checked_name('start state', name)}.lock"
 
     def trajectories(self, set_name: str) -> Path:
         return self._folder("trajectories", "set", set_name)
@@ -213,31 +203,15 @@ class Warehouse:
     def feedback(self, set_name: str) -> Path:
         return self._folder("feedback", "set", set_name)
 
-    def set_lock(self, set_name: str) -> Path:
-        """Held while the first file of a set is written."""
-        return self.root / ".locks" / f"set-{checked_name('set', set_name)}.lock"
-
-    def farm_lock(self, set_name: str) -> Path:
-        """Held while feedback on a set is collected."""
-        return self.root / ".locks" / f"farm-{checked_name('set', set_name)}.lock"
-
     def effects(self, name: str) -> Path:
         """Folder of what domains do to objectives, as one estimator found it."""
         return self._folder("effects", "effects", name)
-
-    def effects_lock(self, name: str) -> Path:
-        """Held while effects are probed or written."""
-        return self.root / ".locks" / f"effects-{checked_name('effects', name)}.lock"
 
     def model(self, name: str) -> Path:
         return self._folder("models", "model", name)
 
     def agent(self, name: str) -> Path:
         return self._folder("agents", "agent", name)
-
-    def agent_lock(self, name: str) -> Path:
-        """Held while an agent is trained."""
-        return self.root / ".locks" / f"agent-{checked_name('agent', name)}.lock"
 
     def run(self, run_id: str) -> Path:
         return self._folder("runs", "run", run_id)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dmix.warehouse_schema.errors import DmixError, InputError, VerificationError
+from dmix.warehouse_schema.errors import DmixError, InputError, VerificationError, first_line
 from dmix.warehouse_schema.files.names import plain_name
 from dmix.warehouse_schema.settings import setting, settings_from
 from dmix.warehouse_schema.text_files import parse_json, read_json_object, refuse_pipe
@@ -267,7 +267,7 @@ def damaged_weights(folder: Path) -> str:
             with safe_open(path, framework="numpy") as file:
                 file.keys()
         except Exception as error:  # safetensors raises a type of its own, or OSError
-            return f"{path} is damaged ({_first_line(error)})"
+            return f"{path} is damaged ({first_line(error)})"
     return ""
 
 
@@ -290,8 +290,4 @@ def readable(path: Path, *, what: str, fix: str) -> Iterator[None]:
     except Exception as error:  # pickle, zip, safetensors and torch raise many kinds
         if isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error):
             raise
-        raise InputError(f"{path} cannot be read as {what} ({_first_line(error)}); {fix}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise InputError(f"{path} cannot be read as {what} ({first_line(error)}); {fix}") from error

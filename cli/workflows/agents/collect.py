@@ -65,7 +65,7 @@ def collect_farm(
     check_set(warehouse, set_name)
     check_environment(environment)
     if not dry_run:
-        refuse_while_working(warehouse.farm_lock(set_name), what=f"the feedback on set {set_name}")
+        refuse_while_working(warehouse.lock_of("farm", set_name), what=f"the feedback on set {set_name}")
     from dmix.mixing.trajectories.store import read_set
 
     check_kept_out(

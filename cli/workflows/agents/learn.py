@@ -156,7 +156,7 @@ def train_agent(
             f"of {method!r}"
         )
     check_set(warehouse, *names)
-    lock, what = warehouse.agent_lock(agent_name), f"agent {agent_name}"
+    lock, what = warehouse.lock_of("agent", agent_name), f"agent {agent_name}"
     if not dry_run:
         refuse_while_working(lock, what=what)
     _warn_of_unfinished(warehouse, names, progress)

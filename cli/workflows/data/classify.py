@@ -82,7 +82,7 @@ def classify_text(
     inputs = {"source": source, "target": target}
     for field in FIELDS if not dry_run else ():
         if inputs[field]:
-            lock = warehouse.corpus_lock(f"{name}-{field}")
+            lock = warehouse.lock_of("corpus", f"{name}-{field}")
             refuse_while_working(lock, what=f"corpus {name}-{field} of {warehouse.root}")
     shard = None if seq_len is None else ShardSettings(seq_len=seq_len)
     with catalog_at_end(needed=not dry_run) as catalog:

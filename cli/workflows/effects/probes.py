@@ -120,7 +120,7 @@ def probe_runs(warehouse: Warehouse, request: ProbeRequest, *, progress: Progres
     if stored is not None:
         return stored
     folder = warehouse.effects(name) / "probes"
-    with held_lock(warehouse.effects_lock(name), what=f"effects {name}", of_job=True):
+    with held_lock(warehouse.lock_of("effects", name), what=f"effects {name}", of_job=True):
         plan, before, scores = _trained_probes(found, request, folder, progress=progress)
     objectives = found.environment.names
     effects, facts = fitted_effects(

@@ -399,8 +399,8 @@ def _held_out_from(text: FieldText) -> str:
 
 def _bf16_for_training() -> tuple[str, ...]:
     """Instructions by which the processor that trains multiplies bf16; none where a GPU trains."""
-    from dmix.training.model.estimate.memory import has_gpu
     from dmix.training.model.estimate.processor import bf16_instructions
+    from dmix.warehouse_schema.gpus import has_gpu
 
     return () if has_gpu() else bf16_instructions()
 

@@ -97,7 +97,7 @@ def plan_start_state(
         name=name,
         model=found,
         job=job,
-        lock=warehouse.start_state_lock(name),
+        lock=warehouse.lock_of("start state", name),
         settings=settings,
         classifier=spec,
         taxonomy=taxonomy,

@@ -318,7 +318,7 @@ def test_inputs_without_a_single_good_document_publish_nothing(classify, warehou
 
 
 def test_corpus_that_another_process_writes_is_locked(classify, warehouse, raw, held_elsewhere):
-    with held_elsewhere(warehouse.corpus_lock("c-source")) as pid:
+    with held_elsewhere(warehouse.lock_of("corpus", "c-source")) as pid:
         with (
             mock.patch("dmix.etl.classify.classify.LOCK_SECONDS", 0.1),
             pytest.raises(LockHeldError, match=str(pid)),

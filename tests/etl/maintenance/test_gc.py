@@ -78,7 +78,7 @@ def test_parts_of_old_versions_stay(warehouse, make_corpus):
 
 def test_what_a_running_job_holds_is_left_alone(warehouse, littered, held_elsewhere):
     manifest, _ = littered
-    with held_elsewhere(warehouse.dataset_lock("0123456789abcdef")):
+    with held_elsewhere(warehouse.lock_of("dataset", "0123456789abcdef")):
         report = collect_garbage(warehouse, dry_run=False)
     assert report.in_use == ("dataset 0123456789abcdef",)
     assert (warehouse.root / "streams" / "0123456789abcdef" / "source").is_dir()
@@ -175,7 +175,7 @@ def test_effects_that_were_never_published_go_and_published_ones_keep_their_runs
     (half / "probes").mkdir(parents=True)
     (half / "probes" / "control-01.parquet").write_bytes(b"12345")
     (half / "notes.txt").write_text("somebody's own")
-    with held_lock(warehouse.effects_lock("killed"), what="a probe"):
+    with held_lock(warehouse.lock_of("effects", "killed"), what="a probe"):
         assert "effects killed" in collect_garbage(warehouse, dry_run=True).in_use
     assert collected(warehouse) == sorted(
         [

@@ -249,7 +249,7 @@ def test_foreign_files_without_a_manifest_are_found_unless_a_job_holds_the_folde
     assert problems(warehouse) == []
     (folder / "notes.txt").write_text("?")
     assert problems(warehouse) == [("orphan", "streams/0123456789abcdef")]
-    with held_elsewhere(warehouse.dataset_lock("0123456789abcdef")):
+    with held_elsewhere(warehouse.lock_of("dataset", "0123456789abcdef")):
         assert problems(warehouse) == []
 
 

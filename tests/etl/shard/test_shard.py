@@ -287,7 +287,7 @@ def test_estimates_are_near_the_truth(warehouse, pair):
 def test_a_second_job_for_the_same_dataset_is_told_who_holds_it(warehouse, pair, monkeypatch, held_elsewhere):
     monkeypatch.setattr("dmix.etl.shard.shard.held_lock", functools.partial(held_lock, timeout_seconds=0))
     plan = plan_dataset(warehouse, corpora=pair, settings=SMALL)
-    with held_elsewhere(warehouse.dataset_lock(plan.dataset)) as pid:
+    with held_elsewhere(warehouse.lock_of("dataset", plan.dataset)) as pid:
         with pytest.raises(LockHeldError, match=f"dataset {plan.dataset} .*{pid}"):
             shard_dataset(None, warehouse, corpora=pair, settings=SMALL, progress=quiet)
 

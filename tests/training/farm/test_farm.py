@@ -476,7 +476,7 @@ def test_one_process_collects_feedback_on_a_set(tiny_warehouse, environment, pro
     other = dataclasses.replace(proxy, seed=7)
     second = plan_farm(tiny_warehouse, "two-farms", environment=environment, proxy=other)
     with (
-        held_lock(tiny_warehouse.farm_lock("two-farms"), what="the farm"),
+        held_lock(tiny_warehouse.lock_of("farm", "two-farms"), what="the farm"),
         pytest.raises(LockHeldError, match="feedback on set two-farms is locked"),
     ):
         collect(tiny_warehouse, first, spark=None, progress=print)

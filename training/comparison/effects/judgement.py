@@ -105,14 +105,14 @@ class Stored:
 
     def scores(self, runs: Sequence[Row], layer: str) -> Array:
         """Mean item score of each run on each objective, shape (runs, D)."""
-        means = self._means
-        names = self.objectives
-        found: Array = np.array([[means[run["unit_id"], layer, name] for name in names] for run in runs])
-        return found.reshape(len(runs), len(names))
+        return self._of_runs(runs, layer, "mean")
 
     def gains(self, runs: Sequence[Row], layer: str) -> Array:
         """Mean gain over the base model's score of each run on each objective, shape (runs, D)."""
-        means = self._gains
+        return self._of_runs(runs, layer, "gain")
+
+    def _of_runs(self, runs: Sequence[Row], layer: str, value: str) -> Array:
+        means = self._means[value]
         names = self.objectives
         found: Array = np.array([[means[run["unit_id"], layer, name] for name in names] for run in runs])
         return found.reshape(len(runs), len(names))
@@ -126,18 +126,16 @@ class Stored:
         return {unit: np.array(mixtures) for unit, mixtures in found.items()}
 
     @cached_property
-    def _gains(self) -> dict[tuple[str, str, str], float]:
-        sums: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    def _means(self) -> dict[str, dict[tuple[str, str, str], float]]:
+        """Mean score and mean gain over the base model by (unit, layer, objective)."""
+        scores: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
         for row in self.tables["items"]:
-            sums[row["unit_id"], row["layer"], row["objective"]].append(row["score"] - row["base_score"])
-        return {key: float(np.mean(gains)) for key, gains in sums.items()}
-
-    @cached_property
-    def _means(self) -> dict[tuple[str, str, str], float]:
-        sums: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-        for row in self.tables["items"]:
-            sums[row["unit_id"], row["layer"], row["objective"]].append(row["score"])
-        return {key: float(np.mean(scores)) for key, scores in sums.items()}
+            pair = (row["score"], row["score"] - row["base_score"])
+            scores[row["unit_id"], row["layer"], row["objective"]].append(pair)
+        return {
+            value: {key: float(np.mean([pair[column] for pair in pairs])) for key, pairs in scores.items()}
+            for column, value in enumerate(("mean", "gain"))
+        }
 
     def promised(self, estimator: str, base: int, specs: Sequence[str]) -> Array | None:
         """Promised gains of some mixtures, shape (len(specs), D); None if one is missing."""

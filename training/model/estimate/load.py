@@ -4,7 +4,7 @@ import functools
 import os
 import time
 
-from dmix.training.model.estimate.memory import has_gpu
+from dmix.warehouse_schema.gpus import has_gpu
 
 # Long enough for the scheduler to give every process a turn.
 _LOOK_SECONDS = 0.2

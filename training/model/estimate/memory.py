@@ -17,7 +17,7 @@ from pathlib import Path
 from dmix.training.model.estimate.shapes import ModelShape
 from dmix.training.model.settings import CHUNK_TOKENS, TrainingSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.gpus import gpus_in_sight, memory_by_driver
+from dmix.warehouse_schema.gpus import has_gpu, memory_by_driver
 from dmix.warehouse_schema.memory import free_memory
 from dmix.warehouse_schema.sizes import num_text, size_text
 
@@ -256,16 +256,6 @@ def _there(folder: Path) -> Path:
 
 def _device(folder: Path) -> int:
     return folder.stat().st_dev
-
-
-def has_gpu() -> bool:
-    """Whether torch finds a GPU; its import takes a second, so it is asked only where others do not tell."""
-    number = gpus_in_sight()
-    if number is not None:
-        return number > 0
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def gpu_memory() -> tuple[int, int] | None:

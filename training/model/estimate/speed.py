@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from dmix.training.model.estimate.load import numerical_threads, slowdown
 from dmix.training.model.estimate.machine import fastest_speed, keep_speed, kept_speed, known_speed
-from dmix.training.model.estimate.memory import has_gpu
 from dmix.training.model.estimate.shapes import ModelShape
 from dmix.training.model.settings import TrainingSettings
+from dmix.warehouse_schema.gpus import has_gpu
 
 # Share of the speed of a matrix product that training reaches: 0.48 to 0.79 with one thread for
 # LLaMAs of 0.6 to 135 million weights (docs/log.md).

@@ -35,7 +35,7 @@ def test_farms_with_all_feedback_or_none_are_not(tmp_path):
 
 def test_one_process_trains_an_agent(tmp_path, monkeypatch):
     warehouse = Warehouse.at(tmp_path)
-    lock, held = warehouse.agent_lock("a"), []
+    lock, held = warehouse.lock_of("agent", "a"), []
 
     def train(*_, **__):
         held.append(is_held(lock))

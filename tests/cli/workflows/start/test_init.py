@@ -197,7 +197,7 @@ def test_a_checkpoint_trains_in_bf16_where_the_processor_is_fast(text, tmp_path,
     asked = []
     names = ("AVX512-BF16", "AMX") if fast else ()
     monkeypatch.setattr("dmix.training.model.estimate.processor.bf16_instructions", lambda: names)
-    monkeypatch.setattr("dmix.training.model.estimate.memory.has_gpu", lambda: False)
+    monkeypatch.setattr("dmix.warehouse_schema.gpus.has_gpu", lambda: False)
     monkeypatch.setattr(
         "dmix.training.model.estimate.speed.training_speed",
         lambda _, bf16: asked.append(bf16) or 1e4,

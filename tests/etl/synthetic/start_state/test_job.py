@@ -130,7 +130,7 @@ def test_garbage_is_an_estimation_that_was_never_finished_and_half_written_files
     killed.mkdir()
     for stray in (killed / block_name(0), finished / ".block-00000009.parquet.x1"):
         stray.write_bytes(b"12345")
-    with held_elsewhere(warehouse.start_state_lock("killed")):
+    with held_elsewhere(warehouse.lock_of("start state", "killed")):
         report = collect_garbage(warehouse, dry_run=True)
     assert report.in_use == ("start state killed",)
     before = {path.name for path in finished.glob("block-*")}
