@@ -147,6 +147,59 @@ def whole_number(given: int | str, *, name: str, most: int = MOST_COUNT) -> int:
     return int(text)
 
 
+def check_range(
+    settings: object,
+    *names: str,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    flags: bool = False,
+    where: str = "",
+) -> None:
+    """Refuses numbers of a settings class that are out of range or not finite; None means not given.
+
+    Args:
+        settings: The instance.
+        names: Its fields.
+        least: The smallest value allowed.
+        above: What a value must exceed, in place of `least`.
+        most: The largest value allowed.
+        below: What a value must stay below, in place of `most`.
+        flags: Spell the fields as flags of a command.
+        where: Stands before the name in the message.
+
+    Raises:
+        InputError: If a value is out of range.
+    """
+    if above is not None:
+        limits = "" if most is None else f", at most {_plain(most)}"
+        wanted = f"a number above {_plain(above)}{limits}"
+        if below is not None:
+            wanted = f"between {_plain(above)} and {_plain(below)}"
+    elif most is not None or below is not None:
+        wanted = f"{_plain(least)} to {_plain(most)}"
+        if below is not None:
+            wanted = f"{_plain(least)} or more, below {_plain(below)}"
+    else:
+        wanted = "0 or more" if least == 0 else f"at least {_plain(least)}"
+    for name in names:
+        value = getattr(settings, name)
+        if value is None or (
+            (value > above if above is not None else least is not None and value >= least)
+            and (most is None or value <= most)
+            and (below is None or value < below)
+            and (not isinstance(value, float) or math.isfinite(value))
+        ):
+            continue
+        shown = f"--{name.replace('_', '-')}" if flags else name
+        raise InputError(f"{where}{shown} is {value}, expected {wanted}")
+
+
+def _plain(limit: float | None) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)
+
+
 def _refuse_large(value: Any, most: int, *, where: str) -> None:
     """Refuses a whole number, or a list with one, that is too large; what is too small is for its class."""
     for number in value if isinstance(value, tuple) else (value,):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dmix.etl.templates.settings import TextSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import MOST_BYTES, setting
+from dmix.warehouse_schema.settings import MOST_BYTES, check_range, setting
 
 MOST_DOCUMENT_BYTES = 1 << 30
 """Arrow counts the bytes of a column of text with 31 bits; a batch may hold one document more."""
@@ -65,16 +65,8 @@ class ClassifySettings(TextSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.margin <= 1:
-            raise InputError(f"margin is {self.margin}, expected 0 to 1; change --margin")
+        check_range(self, "margin", least=0, most=1, flags=True)
         if self.id_column == "":
             raise InputError("id_column is empty; give a column with --id-column")
-        if not 1 <= self.max_document_bytes <= MOST_DOCUMENT_BYTES:
-            raise InputError(
-                f"max_document_bytes is {self.max_document_bytes}, expected 1 to {MOST_DOCUMENT_BYTES};"
-                " change --max-document-bytes"
-            )
-        for name in ("part_bytes", "piece_bytes"):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1; change --{flag}")
+        check_range(self, "max_document_bytes", least=1, most=MOST_DOCUMENT_BYTES, flags=True)
+        check_range(self, "part_bytes", "piece_bytes", least=1, flags=True)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +22,6 @@ class DistilSettings:
     seed: int = setting(0, help="Seed of the random draw and of the training.")
 
     def __post_init__(self) -> None:
-        for name, least in (("documents_per_label", 10), ("epochs", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                flag = name.replace("_", "-")
-                raise InputError(
-                    f"{name} is {getattr(self, name)}, expected at least {least}; change --{flag}"
-                )
+        check_range(self, "documents_per_label", least=10, flags=True)
+        check_range(self, "epochs", least=1, flags=True)
+        check_range(self, "seed", least=0, flags=True)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,5 +26,4 @@ class QualitySettings:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_low <= 1:
-            raise InputError(f"max_low is {self.max_low}, expected 0 to 1; change --max-low")
+        check_range(self, "max_low", least=0, most=1, flags=True)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import MOST_BYTES, setting
+from dmix.warehouse_schema.settings import MOST_BYTES, check_range, setting
 
 # A shard holds at least one sample and at most 4 GiB.
 _MOST_SEQ_LEN = 2**28
@@ -52,8 +51,6 @@ class ShardSettings:
     shard_bytes: int = setting(32 << 20, help="Maximum size of a shard file in bytes.", most=MOST_BYTES)
 
     def __post_init__(self) -> None:
-        for name, least in (("seq_len", 2), ("seed", 0), ("split_bytes", 1), ("shard_bytes", 1)):
-            value = getattr(self, name)
-            if value < least:
-                flag = name.replace("_", "-")
-                raise InputError(f"{name} is {value}, expected at least {least}; change --{flag}")
+        check_range(self, "seq_len", least=2, flags=True)
+        check_range(self, "seed", least=0, flags=True)
+        check_range(self, "split_bytes", "shard_bytes", least=1, flags=True)

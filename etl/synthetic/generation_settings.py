@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 MOST_TOKENS = 2048
 """Longest document where none is set, in tokens, if the model has positions for it."""
@@ -50,11 +49,5 @@ class GenerationSettings:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"seed is {self.seed}, expected 0 to {LARGEST_SEED}; change --seed")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise InputError(f"max_tokens is {self.max_tokens}, expected at least 1; change --max-tokens")
-        if self.block_documents < 1:
-            raise InputError(
-                f"block_documents is {self.block_documents}, expected at least 1; change --block-documents"
-            )
+        check_range(self, "seed", least=0, most=LARGEST_SEED, flags=True)
+        check_range(self, "max_tokens", "block_documents", least=1, flags=True)

@@ -18,7 +18,7 @@ from dmix.mixing.delivery.streams import Counts, StreamSizes
 from dmix.mixing.space.domains import Vector
 from dmix.mixing.space.plain_values import count_of, counts_of, floats_of
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 from dmix.warehouse_schema.sizes import num_text
 
 __all__ = [
@@ -59,9 +59,7 @@ class PlanSettings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("step_samples", "batch_size", "max_passes", "shuffle_block"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_range(self, "step_samples", "batch_size", "max_passes", "shuffle_block", least=1)
         if not -(2**63) <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}, expected a number of at most 64 bits")
         if self.exhaustion not in EXHAUSTION:

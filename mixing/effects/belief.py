@@ -27,7 +27,7 @@ from dmix.mixing.space.domains import Array, Vector
 from dmix.mixing.space.history import History
 from dmix.mixing.space.returns import Returns
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 LEVEL, DRIFT, SCALE, DIRECTION = range(4)
 MOST_SATURATION = 20.0
@@ -107,13 +107,9 @@ class BeliefSettings:
         )
 
     def __post_init__(self) -> None:
-        for name in ("drift", "scale", "direction", "walk"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        if not 0 < self.noise < np.inf:
-            raise InputError(f"noise is {self.noise}, expected a number above 0")
-        if not 0 <= self.saturation <= MOST_SATURATION:
-            raise InputError(f"saturation is {self.saturation}, expected 0 to {MOST_SATURATION}")
+        check_range(self, "drift", "scale", "direction", "walk", least=0)
+        check_range(self, "noise", above=0)
+        check_range(self, "saturation", least=0, most=MOST_SATURATION)
         if not (self.headroom > 0 and 0 <= self.fading < 1):
             raise InputError(
                 f"headroom is {self.headroom} and fading is {self.fading}; expected headroom above 0, "

@@ -43,7 +43,7 @@ from dmix.mixing.space.returns import Returns
 from dmix.mixing.space.simplex import clipped, kl
 from dmix.mixing.trajectories.guard import within_bounds
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 # Bounds of a 95% interval, in standard errors.
 _INTERVAL = 1.96
@@ -79,19 +79,12 @@ class ListeningRules:
     )
 
     def __post_init__(self) -> None:
-        if not (0 <= self.inertia < np.inf and self.contradiction > 0):
-            raise InputError(
-                f"inertia is {self.inertia} and contradiction is {self.contradiction}; expected inertia "
-                "of 0 or more, and contradiction above 0"
-            )
-        if not (0 <= self.asking < 1 and self.asking_steps >= 1 and 0 <= self.asking_until <= 1):
-            raise InputError(
-                f"asking is {self.asking}, asking_steps is {self.asking_steps} and asking_until is "
-                f"{self.asking_until}; expected asking from 0 to below 1, asking_steps of at least 1, "
-                "and asking_until from 0 to 1"
-            )
-        if not 0 <= self.trust <= 1:
-            raise InputError(f"trust is {self.trust}, expected 0 to 1")
+        check_range(self, "inertia", least=0)
+        if not self.contradiction > 0:  # infinity leaves a contradicted gain as it is
+            raise InputError(f"contradiction is {self.contradiction}, expected a number above 0")
+        check_range(self, "asking", least=0, below=1)
+        check_range(self, "asking_steps", least=1)
+        check_range(self, "asking_until", "trust", least=0, most=1)
 
 
 def heard_by_plan(prediction: Prediction, history: History, rules: PlanRules) -> Prediction:

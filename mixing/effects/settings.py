@@ -1,10 +1,8 @@
 """What a user chooses about effects and plans; light, so that the command line can import it."""
 
-import math
 from dataclasses import dataclass
 
-from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 CHECK_PULLS = (0.2, 1.0, 2.0, 4.0)
 """Multiples of the pull that a check runs."""
@@ -28,5 +26,4 @@ class PlanRules:
     )
 
     def __post_init__(self) -> None:
-        if not (0 <= self.pull < math.inf and 0 <= self.caution < math.inf):
-            raise InputError(f"pull is {self.pull} and caution is {self.caution}; expected 0 or more")
+        check_range(self, "pull", "caution", least=0)

@@ -24,7 +24,7 @@ from dmix.mixing.space.domains import Vector
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.names import from_home, spelled_halves
-from dmix.warehouse_schema.settings import read_yaml, section_of_run, setting, settings_from
+from dmix.warehouse_schema.settings import check_range, read_yaml, section_of_run, setting, settings_from
 from dmix.warehouse_schema.sizes import num_text, size_text
 from dmix.warehouse_schema.text_files import parse_json
 
@@ -80,8 +80,7 @@ class Objective:
             raise InputError(
                 f"objective {self.name!r}: limit is {self.limit}, expected at least 1 or no limit"
             )
-        if self.weight is not None and not 0 <= self.weight < np.inf:
-            raise InputError(f"objective {self.name!r}: weight is {self.weight}, expected 0 or more")
+        check_range(self, "weight", least=0, where=f"objective {self.name!r}: ")
 
 
 @dataclass(frozen=True, kw_only=True)

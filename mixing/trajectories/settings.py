@@ -7,7 +7,7 @@ from typing import Any
 from dmix.mixing.space.budget import auto_step_samples
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting, whole_number
+from dmix.warehouse_schema.settings import check_range, setting, whole_number
 
 PRESETS = ("default", "paper")
 _TOP_K = (1, 100, 1_000, 10_000)
@@ -98,17 +98,11 @@ class SampleSettings:
     seed: int = setting(0, help="Seed of the candidate mixtures and of the random paths.")
 
     def __post_init__(self) -> None:
-        positive = {"paths": self.paths, "steps": self.steps, "candidates": self.candidates}
-        positive |= {"batch-size": self.batch_size, "top-k": min(self.top_k, default=None)}
-        positive["max-passes"] = self.max_passes
-        for name, value in positive.items():
-            if value is not None and value < 1:
-                raise InputError(f"--{name} is {value}, expected at least 1")
-        for name in ("alpha", "beta", "gamma", "seed"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"--{name} is {getattr(self, name)}, expected 0 or more")
-        if self.random_paths is not None and self.random_paths < 0:
-            raise InputError(f"--random-paths is {self.random_paths}, expected 0 or more")
+        counts = ("paths", "steps", "candidates", "batch_size", "max_passes")
+        check_range(self, *counts, least=1, flags=True)
+        check_range(self, "alpha", "beta", "gamma", "seed", "random_paths", least=0, flags=True)
+        if min(self.top_k, default=1) < 1:
+            raise InputError(f"--top-k is {min(self.top_k)}, expected at least 1")
         if len(set(self.top_k)) < len(self.top_k):
             raise InputError(f"--top-k has a K twice: {', '.join(map(str, self.top_k))}; remove one")
         for k in self.top_k or _TOP_K:

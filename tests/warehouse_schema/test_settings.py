@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import typing
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.settings import (
     MOST_COUNT,
+    check_range,
     load_settings,
     read_yaml,
     section_of_run,
@@ -197,3 +199,31 @@ def test_whole_numbers_in_values_of_any_type_have_at_most_64_bits():
     assert settings_from(Open, values, where="test").config == values["config"]
     with pytest.raises(InputError, match=r"config.deep\[0\] is a number of 401 digits, expected at most 922"):
         settings_from(Open, {"config": {"deep": [10**400]}}, where="test")
+
+
+@dataclasses.dataclass
+class Ranged:
+    top_k: object = None
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside", "expected"),
+    [
+        ({"least": 1}, (1, 5), (0, -1), "expected at least 1"),
+        ({"least": 0}, (0, 0.5), (-1, math.inf, math.nan), "expected 0 or more"),
+        ({"above": 0}, (0.1,), (0, math.inf, math.nan), "expected a number above 0"),
+        ({"above": 0, "most": 1e30}, (1, 1e30), (0, 1e31), r"expected a number above 0, at most 1e+30"),
+        ({"above": 0, "below": 1}, (0.5,), (0, 1), "expected between 0 and 1"),
+        ({"least": 0, "below": 1}, (0, 0.9), (-0.1, 1), "expected 0 or more, below 1"),
+        ({"least": 1, "most": 2**31 - 1}, (1, 2**31 - 1), (0, 2**31), "expected 1 to 2147483647"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_the_range(bounds, inside, outside, expected):
+    for value in (None, *inside):
+        check_range(Ranged(value), "top_k", **bounds)
+    for value in outside:
+        with pytest.raises(InputError) as refused:
+            check_range(Ranged(value), "top_k", **bounds)
+        assert refused.value.message == f"top_k is {value}, {expected}"
+    with pytest.raises(InputError, match=f"^of it: --top-k is {outside[0]}, "):
+        check_range(Ranged(outside[0]), "top_k", flags=True, where="of it: ", **bounds)

@@ -6,7 +6,7 @@ from importlib import util
 
 from dmix.training.model.settings import how_to_install
 from dmix.warehouse_schema.errors import InputError, MissingDependencyError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 # The benchmarks of the paper, by their names in lm-evaluation-harness.
 GROUPS = {
@@ -47,11 +47,8 @@ class EvaluationSettings:
     )
 
     def __post_init__(self) -> None:
-        for name, value in (("limit", self.limit), ("batch-size", self.batch_size)):
-            if value is not None and value < 1:
-                raise InputError(f"--{name} is {value}, expected at least 1")
-        if self.few_shot is not None and self.few_shot < 0:
-            raise InputError(f"--few-shot is {self.few_shot}, expected 0 or more")
+        check_range(self, "limit", "batch_size", least=1, flags=True)
+        check_range(self, "few_shot", least=0, flags=True)
 
 
 def check_tasks(names: Sequence[str], *, items: bool, settings: EvaluationSettings) -> None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from dmix.mixing.trajectories.objectives import Environment
 from dmix.training.model.settings import ModelSettings, TrainingSettings
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest
+from dmix.warehouse_schema.settings import check_range
 
 LEAST_STEPS = 4
 
@@ -36,8 +36,7 @@ class ProbeTask:
     max_passes: int = 2
 
     def __post_init__(self) -> None:
-        if self.steps < LEAST_STEPS:
-            raise InputError(f"--steps is {self.steps}, expected at least {LEAST_STEPS} for a probe")
+        check_range(self, "steps", least=LEAST_STEPS, flags=True)
 
     @property
     def samples(self) -> int:

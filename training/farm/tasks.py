@@ -17,6 +17,7 @@ from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.farm.proxy import use_one_thread
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.settings import check_range
 from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class FarmTasks:
     gpus_per_task: float | None = None
 
     def __post_init__(self) -> None:
-        if self.stack < 1:
-            raise InputError(f"--stack is {self.stack}, expected at least 1")
+        check_range(self, "stack", least=1, flags=True)
         gpus = self.gpus_per_task
         if gpus is not None and not (0 < gpus <= 0.5 or (gpus >= 1 and gpus == int(gpus))):
             raise InputError(

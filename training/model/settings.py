@@ -16,6 +16,7 @@ from dmix.warehouse_schema.errors import InputError, MissingDependencyError
 from dmix.warehouse_schema.files.names import refuse_credentials
 from dmix.warehouse_schema.settings import (
     MOST_WIDTH,
+    check_range,
     load_settings,
     read_yaml,
     section_of_run,
@@ -88,8 +89,7 @@ class LoraSettings:
     )
 
     def __post_init__(self) -> None:
-        _at_least("lora: rank", self.rank, 1)
-        _at_least("lora: alpha", self.alpha, 1)
+        check_range(self, "rank", "alpha", least=1, where="lora: ")
         if not self.targets or not all(self.targets):
             raise InputError(
                 "lora: targets is empty; give names of linear layers, or leave targets out to adapt "
@@ -220,25 +220,17 @@ class TrainingSettings:
             refuse_credentials(self.streams_url, what="streams_url of the training file")
         if self.cache_limit is not None and not _BYTES.fullmatch(self.cache_limit.strip()):
             raise InputError(f"cache_limit is {self.cache_limit!r}, expected a size such as 20gb or 500mb")
-        _at_least("batch_size", self.batch_size, 1)
+        check_range(self, "batch_size", "checkpoints_kept", "rank_timeout", least=1)
+        check_range(self, "loader_workers", "checkpoint_steps", "checkpoint_batches", least=0)
         if isinstance(self.microbatch_size, int):
-            _at_least("microbatch_size", self.microbatch_size, 1)
+            check_range(self, "microbatch_size", least=1)
         elif self.microbatch_size not in (None, "auto"):
             raise InputError(f"microbatch_size is {self.microbatch_size!r}, expected a number or auto")
-        if self.loader_workers is not None:
-            _at_least("loader_workers", self.loader_workers, 0)
-        _at_least("checkpoint_steps", self.checkpoint_steps, 0)
-        _at_least("checkpoint_batches", self.checkpoint_batches, 0)
-        _at_least("checkpoints_kept", self.checkpoints_kept, 1)
-        _at_least("rank_timeout", self.rank_timeout, 1)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas are {list(self.betas)}, expected two numbers from 0 to below 1")
-        for name, value in (("learning_rate", self.learning_rate), ("epsilon", self.epsilon)):
-            if value is not None and not 0 < value <= _LARGEST:
-                raise InputError(f"{name} is {value}, expected a number above 0 and at most {_LARGEST:g}")
-        for name in ("warmup", "final_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+        check_range(self, "learning_rate", "epsilon", "gradient_clip", above=0, most=_LARGEST)
+        check_range(self, "weight_decay", least=0, most=_LARGEST)
+        check_range(self, "warmup", "final_rate", least=0, most=1)
         for name in self.loggers:
             if name not in LOGGERS:
                 raise InputError(f"loggers contains {name!r}, expected some of {', '.join(LOGGERS)}")
@@ -249,13 +241,6 @@ class TrainingSettings:
         if self.lora is not None and self.sharding != "none":
             raise InputError(
                 f"lora does not work with sharding: {self.sharding}; set sharding: none, or leave lora out"
-            )
-        if not 0 <= self.weight_decay <= _LARGEST or (
-            self.gradient_clip is not None and not 0 < self.gradient_clip <= _LARGEST
-        ):
-            raise InputError(
-                "weight_decay must be 0 or more, and gradient_clip must be null or above 0, both at most"
-                f" {_LARGEST:g}"
             )
 
     def rows_at_a_time(self, share: int) -> int:
@@ -332,8 +317,7 @@ class ProxySettings:
     )
 
     def __post_init__(self) -> None:
-        if self.vary is not None and not 0 <= self.vary <= 1:
-            raise InputError(f"vary is {self.vary}, expected a share from 0 to 1")
+        check_range(self, "vary", least=0, most=1)
         if self.training.microbatch_size == "auto":
             raise InputError(
                 "microbatch_size: auto does not work for proxies, because a task trains several at once; "
@@ -407,8 +391,3 @@ def rate_shares(steps: int, *, total: int, settings: TrainingSettings) -> list[f
         for step in range(steps)
     ]
     return [value / math.fsum(sums) for value in sums]
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"{name} is {value}, expected at least {least}")

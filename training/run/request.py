@@ -20,7 +20,7 @@ from dmix.warehouse_schema.files.events import resume_command
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import from_home, refuse_credentials, refuse_links
 from dmix.warehouse_schema.files.weights import model_origin
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 logger = logging.getLogger(__name__)
 
@@ -94,17 +94,9 @@ class RunRequest:
     )
 
     def __post_init__(self) -> None:
-        counts = {
-            "steps": self.steps,
-            "batch-size": self.batch_size,
-            "max-passes": self.max_passes,
-            "shuffle-block": self.shuffle_block,
-        }
-        for name, value in counts.items():
-            if value is not None and not 1 <= value < _MOST:
-                raise InputError(f"--{name} is {value}, expected a number from 1 to {_MOST - 1}")
-        if self.gradients_every < 0:
-            raise InputError(f"--gradients-every is {self.gradients_every}, expected 0 or more")
+        counts = ("steps", "batch_size", "max_passes", "shuffle_block")
+        check_range(self, *counts, least=1, most=_MOST - 1, flags=True)
+        check_range(self, "gradients_every", least=0, flags=True)
 
 
 def rank_here() -> int:

@@ -1,16 +1,15 @@
 """A model whose effects are measured: what a user asks, found and checked."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.cli.workflows.effects.names import effects_name, model_digest, stored_already
-from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import DatasetManifest, read_dataset_manifest
 from dmix.warehouse_schema.progress import Progress
+from dmix.warehouse_schema.settings import check_range
 
 if TYPE_CHECKING:
     from dmix.mixing.effects.effects import Effects
@@ -50,8 +49,7 @@ class ProbeRequest:
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_hours is not None and not 0 < self.max_hours < math.inf:
-            raise InputError(f"--max-hours is {self.max_hours}, expected a number above 0")
+        check_range(self, "max_hours", above=0, flags=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,8 @@ class StartStateSettings:
     )
 
     def __post_init__(self) -> None:
-        if not self.kl_bound > 0:
-            raise InputError(f"kl_bound is {self.kl_bound}, expected above 0; change --kl-bound")
-        if not 0 < self.confidence < 1:
-            raise InputError(f"confidence is {self.confidence}, expected between 0 and 1")
+        check_range(self, "kl_bound", above=0, flags=True)
+        check_range(self, "confidence", above=0, below=1, flags=True)
         if not 1 <= self.min_documents <= self.max_documents:
             raise InputError(
                 f"min_documents is {self.min_documents} and max_documents {self.max_documents}, expected 1 <="

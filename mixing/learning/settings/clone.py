@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import setting
+from dmix.warehouse_schema.settings import check_range, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,5 @@ class CloneSettings(SftSettings):
                 f"--architecture is {self.architecture}, but 'dmix agent clone' supports only "
                 "'paper'; leave --architecture out"
             )
-        if not 0 < self.best <= 1:
-            raise InputError(f"--best is {self.best}, expected a number above 0, at most 1")
-        if self.aim is not None and not 0 <= self.aim <= 1:
-            raise InputError(f"--aim is {self.aim}, expected a quantile from 0 to 1")
+        check_range(self, "best", above=0, most=1, flags=True)
+        check_range(self, "aim", least=0, most=1, flags=True)

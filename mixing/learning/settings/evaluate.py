@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import MOST_WIDTH, setting
+from dmix.warehouse_schema.settings import MOST_WIDTH, check_range, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +48,10 @@ class EvaluateSettings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("repeats", "fqe_steps", "simulator_steps", "batch_episodes", "runs", "heads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
-        for name in ("learning_rate", "simulator_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
-                )
-        for name in ("held_out", "quantile"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected between 0 and 1"
-                )
+        counts = ("repeats", "fqe_steps", "simulator_steps", "batch_episodes", "runs", "heads")
+        check_range(self, *counts, least=1, flags=True)
+        check_range(self, "learning_rate", "simulator_learning_rate", above=0, flags=True)
+        check_range(self, "held_out", "quantile", above=0, below=1, flags=True)
         if self.hidden_size % (2 * self.heads):
             raise InputError(
                 f"--hidden-size is {self.hidden_size}, expected a multiple of {2 * self.heads} (2 x --heads)"

@@ -7,7 +7,7 @@ from typing import Any
 from dmix.mixing.learning.settings.sft import ARCHITECTURES, check_architecture, widths_of
 from dmix.mixing.trajectories.settings import PRESETS
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import MOST_WIDTH, setting
+from dmix.warehouse_schema.settings import MOST_WIDTH, check_range, setting
 
 _PRESET_VALUES: dict[str, dict[str, Any]] = {
     "default": {
@@ -176,7 +176,7 @@ class RlSettings:
     seed: int = setting(0, help="Seed of the weights and of all draws.")
 
     def __post_init__(self) -> None:
-        for name in (
+        counts = (
             "steps",
             "batch_episodes",
             "critics",
@@ -191,38 +191,20 @@ class RlSettings:
             "simulator_steps",
             "simulator_width",
             "domain_width",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
-        for name in ("actor_delay", "returns_steps", "backup_samples"):
-            if getattr(self, name) < 0:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
-        for name in ("actor_learning_rate", "critic_learning_rate", "simulator_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a number above 0"
-                )
-        for name in ("discount", "tau", "best_share"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is {value}, expected a number above 0, at most 1"
-                )
-        if self.imagined is not None and not 0 <= self.imagined < 1:
-            raise InputError(f"--imagined is {self.imagined}, expected 0 or more, below 1")
-        if not 0 <= self.views <= 1:
-            raise InputError(f"--views is {self.views}, expected 0 to 1")
+        )
+        check_range(self, *counts, least=1, flags=True)
+        check_range(self, "actor_delay", "returns_steps", "backup_samples", least=0, flags=True)
+        check_range(self, "conservative_weight", "pessimism", "proximity", least=0, flags=True)
+        rates = ("actor_learning_rate", "critic_learning_rate", "simulator_learning_rate")
+        check_range(self, *rates, above=0, flags=True)
+        check_range(self, "discount", "tau", "best_share", above=0, most=1, flags=True)
+        check_range(self, "imagined", least=0, below=1, flags=True)
+        check_range(self, "views", "simulator_share", least=0, most=1, flags=True)
         if self.views and (self.preset == "paper" or self.imagined == 0 or self.architecture == "paper"):
             raise InputError(
                 "--views above 0 needs architecture 'set' and learned simulators; add --architecture "
                 "set, and leave --preset and --imagined out"
             )
-        if self.simulator_share is not None and not 0 <= self.simulator_share <= 1:
-            raise InputError(f"--simulator-share is {self.simulator_share}, expected 0 to 1")
-        for name in ("conservative_weight", "pessimism", "proximity"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InputError(f"--{name.replace('_', '-')} is {value}, expected 0 or more")
         check_architecture(
             self.architecture, preset=self.preset, hidden_size=self.widths[0], heads=self.heads
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dmix.mixing.trajectories.settings import PRESETS
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.settings import MOST_WIDTH, setting
+from dmix.warehouse_schema.settings import MOST_WIDTH, check_range, setting
 
 ARCHITECTURES = ("paper", "set")
 _HIDDEN_SIZE = {"paper": 256, "set": 128}
@@ -69,21 +69,10 @@ class SftSettings:
     )
 
     def __post_init__(self) -> None:
-        for name in (
-            "batch_trajectories",
-            "epochs",
-            "patience",
-            "context",
-            "layers",
-            "heads",
-            "domain_width",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"--learning-rate is {self.learning_rate}, expected a number above 0")
-        if not 0 <= self.held_out < 1:
-            raise InputError(f"--held-out is {self.held_out}, expected 0 or more, below 1")
+        counts = ("batch_trajectories", "epochs", "patience", "context", "layers", "heads", "domain_width")
+        check_range(self, *counts, least=1, flags=True)
+        check_range(self, "learning_rate", above=0, flags=True)
+        check_range(self, "held_out", least=0, below=1, flags=True)
         check_architecture(
             self.architecture, preset=self.preset, hidden_size=self.widths[0], heads=self.heads
         )

@@ -46,7 +46,7 @@ def test_agreement_is_shown_and_the_classifier_is_there(folder, capsys):
     ("arguments", "message"),
     [
         (("--name", "a b"), "classifier name 'a b' cannot be a folder"),
-        (("--name", "x", "--documents-per-label", "1"), "documents_per_label is 1, expected at least 10"),
+        (("--name", "x", "--documents-per-label", "1"), "--documents-per-label is 1, expected at least 10"),
         (("--name", "x", "--corpus", "main-source", "--documents-per-label", "20"), "expected at least 500"),
         ((), "Missing option '--name'"),
     ],

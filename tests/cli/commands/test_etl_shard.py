@@ -181,7 +181,7 @@ def test_gc_shows_and_then_removes_what_no_manifest_names(dmix):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--seq-len", "1"), "seq_len is 1, expected at least 2"),
+        (("--seq-len", "1"), "--seq-len is 1, expected at least 2"),
         (("--tokenizer", "missing.json"), "missing.json"),
         (("--corpus", "nope"), "corpus 'nope' is not in"),
         (("--corpus", "main-source@v9"), "has no version 9"),

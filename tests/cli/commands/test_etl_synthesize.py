@@ -41,7 +41,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(here, writer, caps
         (["--tokens", "0"], "--tokens is 0, expected at least 1"),
         (["--documents", "5"], "--documents is '5', expected FIRST:STOP"),
         (["--tokens", "9", "--bandwidth", "0"], "--bandwidth is 0.0, expected above 0"),
-        (["--tokens", "9", "--max-low", "2"], "max_low is 2.0, expected 0 to 1"),
+        (["--tokens", "9", "--max-low", "2"], "--max-low is 2.0, expected 0 to 1"),
         (["--tokens", "9", "--seed", "-1"], "seed is -1"),
     ],
 )

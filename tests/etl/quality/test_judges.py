@@ -29,7 +29,7 @@ def test_low_and_what_is_above_the_threshold_is_dropped():
     assert judged.kept(max_low=0.3).tolist() == [True, False, False]
     assert judged.kept(max_low=1.0).tolist() == [True, True, False]
     for wrong in (-0.1, 1.1):
-        with pytest.raises(InputError, match=r"max_low is .*expected 0 to 1"):
+        with pytest.raises(InputError, match=r"--max-low is .*expected 0 to 1"):
             QualitySettings(max_low=wrong)
 
 

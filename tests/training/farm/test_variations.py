@@ -110,5 +110,5 @@ def test_usual_proxies_get_the_trajectory_itself():
 
 @pytest.mark.parametrize("vary", [-0.1, 1.1])
 def test_vary_is_a_share(vary):
-    with pytest.raises(InputError, match=f"vary is {vary}, expected a share from 0 to 1"):
+    with pytest.raises(InputError, match=f"vary is {vary}, expected 0 to 1"):
         ProxySettings(vary=vary)

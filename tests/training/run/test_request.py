@@ -11,7 +11,7 @@ from dmix.warehouse_schema.files.layout import Warehouse, publish_bytes
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"steps": -2}, "--steps is -2, expected a number from 1 to 2147483647"),
+        ({"steps": -2}, "--steps is -2, expected 1 to 2147483647"),
         ({"steps": 2**31}, "--steps is 2147483648"),
         ({"max_passes": 10**23}, "--max-passes is 1"),
         ({"batch_size": 0}, "--batch-size is 0"),

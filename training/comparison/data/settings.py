@@ -12,7 +12,7 @@ from typing import Any
 
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.manifest_json import digest_of
-from dmix.warehouse_schema.settings import load_settings, read_yaml, setting
+from dmix.warehouse_schema.settings import check_range, load_settings, read_yaml, setting
 
 LAYERS = ("feedback", "development", "confirmation")
 THIRD_LAYERS = ("feedback", "confirmation")
@@ -167,16 +167,12 @@ class ComparisonSettings:
     seed: int = setting(0, help="Seed of the draws of documents and items.")
 
     def __post_init__(self) -> None:
-        for name in ("seq_len", "base_tokens", "bases", "steps", "samples_per_step", "max_passes", "items"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{self.name}: {name} is {getattr(self, name)}, expected at least 1")
-        for name in ("target_supply", "source_supply"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{self.name}: {name} is {getattr(self, name)}, expected a number above 0")
+        counts = ("seq_len", "base_tokens", "bases", "steps", "samples_per_step", "max_passes", "items")
+        check_range(self, *counts, least=1, where=f"{self.name}: ")
+        check_range(self, "target_supply", "source_supply", above=0, where=f"{self.name}: ")
+        check_range(self, "shuffled", least=0, most=1, where=f"{self.name}: ")
         if self.protocol not in (2, 3):
             raise InputError(f"{self.name}: protocol is {self.protocol}, expected 2 or 3")
-        if not 0 <= self.shuffled <= 1:
-            raise InputError(f"{self.name}: shuffled is {self.shuffled}, expected 0 to 1")
         for objective in self.objectives:
             outside = bool(objective.corpora) and set(objective.corpora) <= set(self.external)
             if objective.corpora and outside != (objective.origin == "out"):
