@@ -49,6 +49,14 @@ def read_text(path: str | Path) -> str:
     return decoded(_content(path), where=str(path))
 
 
+def excerpt(text: str, most: int) -> str:
+    """The beginning of a text, at most so many characters, cut at white space."""
+    if len(text) <= most:
+        return text
+    words = text[:most].rsplit(maxsplit=1)
+    return words[0] if words else text[:most]
+
+
 def read_json_object(path: str | Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 

@@ -28,6 +28,7 @@ from dmix.etl.templates.unread import Unread
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import publish_bytes, written_together
 from dmix.warehouse_schema.sizes import num_text
+from dmix.warehouse_schema.text_files import excerpt
 
 Record = dict[str, Any]
 
@@ -346,7 +347,7 @@ def _item_kind(document: Document) -> int | None:
 
 
 def _item(document: Document) -> Record:
-    return {"id": document.id, "text": _excerpt(document.text)}
+    return {"id": document.id, "text": excerpt(document.text, _ITEM_CHARACTERS)}
 
 
 def _without_ends(
@@ -392,14 +393,6 @@ def split_end(text: str, *, most: int) -> tuple[str, list[str]]:
         if len(passage) >= _MIN_ITEM_CHARACTERS:
             passages.insert(0, passage)
     return text, passages
-
-
-def _excerpt(text: str) -> str:
-    """The beginning of a text, cut at white space."""
-    if len(text) <= _ITEM_CHARACTERS:
-        return text
-    words = text[:_ITEM_CHARACTERS].rsplit(maxsplit=1)
-    return words[0] if words else text[:_ITEM_CHARACTERS]
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ from typing import IO, Any, Protocol, TypeVar
 from dmix.etl.spark.messages import receive, send
 from dmix.etl.spark.outcomes import WORKER_DIED, Outcome, Task
 from dmix.warehouse_schema.errors import ClusterError
-from dmix.warehouse_schema.files.processes import may_fork, starting_workers
+from dmix.warehouse_schema.files.processes import cores, may_fork, starting_workers
 from dmix.warehouse_schema.files.storage import FORWARDED_VARIABLES
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class WorkerPool:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self._idle: list[_Worker] = []
         self._completed = 0
 
@@ -304,12 +304,6 @@ def packed(value: object) -> bytes:
     from pyspark import cloudpickle
 
     return bytes(cloudpickle.dumps(value))
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 _pool: WorkerPool | None = None

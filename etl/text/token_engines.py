@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, first_line
 from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
@@ -146,8 +146,7 @@ def choose_engine(
         except BaseException as error:
             if not _is_failure(error):
                 raise
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            reasons.append(f"{engine} cannot run this tokenizer: {said}")
+            reasons.append(f"{engine} cannot run this tokenizer: {first_line(error)}")
             continue
         if ids_digest(*got) == known:
             if reasons:  # nothing to do for a reader: the ids are those of the reference

@@ -32,7 +32,7 @@ from dmix.etl.text.token_engines import (
     special_tokens,
     unknown_token,
 )
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError, NotFoundError, first_line
 from dmix.warehouse_schema.files.weights import check_model_files
 from dmix.warehouse_schema.text_files import decoded, read_json_object
 
@@ -307,10 +307,9 @@ def _from_transformers(name: str) -> Tokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
     except Exception as error:  # hub, network, conversion: dozens of unrelated types
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotFoundError(
-            f"tokenizer {name!r} is neither a local tokenizer nor on the hub ({reason}); check the "
-            "spelling and the network, or download the tokenizer and give its folder"
+            f"tokenizer {name!r} is neither a local tokenizer nor on the hub ({first_line(error)}); "
+            "check the spelling and the network, or download the tokenizer and give its folder"
         ) from None
     if not tokenizer.is_fast:
         raise InputError(f"tokenizer {name!r} has no fast form; give one with a tokenizer.json")

@@ -9,7 +9,7 @@ from pathlib import Path
 from dmix.mixing.agent.agent import Agent, MixingAgent, MixingAgentConfig
 from dmix.mixing.agent.architectures import AGENTS
 from dmix.mixing.agent.folders import agent_folder, check_free
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, first_line
 from dmix.warehouse_schema.files.layout import Warehouse, publish_folder, write_errors
 from dmix.warehouse_schema.files.weights import check_model_files, damaged_weights
 from dmix.warehouse_schema.sizes import num_text
@@ -70,8 +70,7 @@ def load_agent(warehouse: Warehouse, name_or_path: str) -> Agent:
         kind = read_json_object(folder / "config.json").get("model_type", "")
         agent: Agent = AGENTS.get(kind, MixingAgent).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and safetensors raise many kinds
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        said = damaged_weights(folder) or f"dmix cannot read the agent in {folder} ({first_line})"
+        said = damaged_weights(folder) or f"dmix cannot read the agent in {folder} ({first_line(error)})"
         raise InputError(f"{said}; train the agent again") from error
     if agent.config.fixed_space and not agent.config.labels:
         raise InputError(

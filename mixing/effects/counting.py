@@ -7,7 +7,6 @@ A few samples of each domain are looked at first: their tokens tell how to inter
 
 import base64
 import io
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from dmix.mixing.effects.ngrams import (
 )
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest, StreamEntry
+from dmix.warehouse_schema.files.processes import cores
 from dmix.warehouse_schema.files.storage import is_url, open_place
 
 # Tokens of a domain that decide how its n-grams are interpolated, and the largest part of it they are.
@@ -62,7 +62,7 @@ RunTasks = Callable[[Callable[[CountTask], NgramCounts], Sequence[CountTask]], l
 
 def in_threads(count: Callable[[CountTask], NgramCounts], tasks: Sequence[CountTask]) -> list[NgramCounts]:
     """Runs tasks in threads of this process, one for each core."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(count, tasks))
 
 

@@ -7,7 +7,6 @@ earlier paths alone, so a killed job goes on where it was and ends with the same
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -40,7 +39,7 @@ from dmix.mixing.trajectories.store import (
 )
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import DatasetManifest
-from dmix.warehouse_schema.files.processes import obey_parent, start_tracker, starting_workers
+from dmix.warehouse_schema.files.processes import cores, obey_parent, start_tracker, starting_workers
 
 __all__ = [
     "Trajectory",
@@ -117,7 +116,7 @@ def sample_trajectories(
     found = publish_set(warehouse, wanted)
     runs = _runs(warehouse, found, settings)
     _write_random_paths(runs[0], settings=settings)
-    processes = min(len(runs), processes or len(os.sched_getaffinity(0)))
+    processes = min(len(runs), processes or cores())
     total, missing = sum(run.paths for run in runs), _missing(runs)
     if not missing:
         progress(f"set {set_name}: all {total} paths of Algorithm 1 exist already")

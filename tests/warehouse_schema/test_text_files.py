@@ -10,7 +10,7 @@ from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.changes import accepted_changes
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.weights import file_digest
-from dmix.warehouse_schema.text_files import parse_json, parse_yaml, read_json_object, read_text
+from dmix.warehouse_schema.text_files import excerpt, parse_json, parse_yaml, read_json_object, read_text
 
 TEXT = "Größe\nनमस्ते\n"
 
@@ -186,3 +186,10 @@ def test_control_characters_are_no_yaml(content):
 def test_a_zero_character_is_refused_since_no_path_takes_it():
     with pytest.raises(InputError, match=r"f\.yaml has a zero character in line 2"):
         parse_yaml('b: 1\na: ["x\\0y"]', where="f.yaml")
+
+
+def test_an_excerpt_ends_at_white_space():
+    assert excerpt("short", 400) == "short"
+    assert excerpt("word " * 200, 400).endswith("word")
+    assert len(excerpt("word " * 200, 400)) <= 400
+    assert excerpt("x" * 500, 400) == "x" * 400

@@ -17,7 +17,7 @@ from dmix.training.run.checkpoints import check_finite_weights, check_types, loa
 from dmix.training.run.config import read_config
 from dmix.training.run.launch import job_of
 from dmix.training.run.resuming.checkpoint_files import names_of_run
-from dmix.warehouse_schema.errors import InputError, TrainingError
+from dmix.warehouse_schema.errors import InputError, TrainingError, first_line
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.weights import readable
 
@@ -47,10 +47,9 @@ def model_candidate(model: str) -> Candidate:
         try:
             return network, AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         except Exception as error:  # transformers and tokenizers raise many kinds
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"transformers cannot load the tokenizer of {model} ({said}); put its tokenizer.json and "
-                "tokenizer_config.json beside the weights"
+                f"transformers cannot load the tokenizer of {model} ({first_line(error)}); put its "
+                "tokenizer.json and tokenizer_config.json beside the weights"
             ) from error
 
     return Candidate(None, model, load)

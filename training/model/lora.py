@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dmix.training.model.settings import ADAPTER_CONFIG, LoraSettings, check_lora
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError, NotFoundError, first_line
 from dmix.warehouse_schema.text_files import read_json_object
 
 _ALL = "all-linear"
@@ -50,8 +50,9 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, *, seed: int)
         try:
             network.add_adapter(config)
         except ValueError as error:  # peft names the kinds of layers that it knows
-            said = str(error).strip().splitlines()[0]
-            raise InputError(f"lora cannot adapt this model ({said}); give other targets") from error
+            raise InputError(
+                f"lora cannot adapt this model ({first_line(error)}); give other targets"
+            ) from error
 
 
 def has_adapters(network: PreTrainedModel) -> bool:

@@ -20,7 +20,7 @@ from dmix.training.model.out_of_memory import is_out_of_memory
 from dmix.training.model.own_tokenizer import fitting_tokenizer
 from dmix.training.model.saving import quiet_transformers
 from dmix.training.model.settings import LoraSettings, ModelSettings, read_model
-from dmix.warehouse_schema.errors import InputError, NotFoundError
+from dmix.warehouse_schema.errors import InputError, NotFoundError, first_line
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import (
     MOST_WEIGHT,
@@ -149,10 +149,9 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
         except Exception as error:  # transformers and torch raise many kinds for wrong values
             if is_out_of_memory(error):
                 raise
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"transformers cannot make a model from 'config' in the model file ({said}). Check the names"
-                " and sizes: each size must be at least 1, and the hidden size must be a multiple of the"
+                f"transformers cannot make a model from 'config' in the model file ({first_line(error)}). "
+                "Check the names and sizes: each size must be at least 1, and the hidden size must be a multiple of the"
                 " number of heads"
             ) from error
     return network

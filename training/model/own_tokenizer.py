@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmix.mixing.trajectories.encoding import load_tokenizer_file
-from dmix.warehouse_schema.errors import InputError
+from dmix.warehouse_schema.errors import InputError, first_line
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import check_model_files, model_origin
 from dmix.warehouse_schema.text_files import read_json_object
@@ -173,10 +173,9 @@ def own_tokenizer(model: str) -> "PreTrainedTokenizerBase | None":
     except Exception as error:  # transformers and tokenizers raise many kinds
         if not folder.is_dir() and isinstance(error, OSError):
             return None  # a hub repository of weights alone
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"dmix cannot load the tokenizer of model {model} ({said}); restore its files, or remove "
-            "them if the model has the dataset's tokenizer"
+            f"dmix cannot load the tokenizer of model {model} ({first_line(error)}); restore its "
+            "files, or remove them if the model has the dataset's tokenizer"
         ) from error
     return tokenizer
 

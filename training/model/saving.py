@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from dmix.mixing.trajectories.encoding import check_tokenizer_file
 from dmix.training.model.language_model import LanguageModel
 from dmix.training.model.lora import first_adapter_weight, has_adapters, save_adapters
-from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.errors import InputError, StorageError, first_line
 from dmix.warehouse_schema.files.layout import publish_json, storage_errors, write_errors
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import ORIGIN_FILE, file_digest, readable
@@ -100,9 +100,8 @@ def try_saving(model: LanguageModel, result: Path, *, streams: Path, manifest: D
     except StorageError:
         raise
     except Exception as error:  # whatever transformers finds wrong with its own settings
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"dmix cannot save the trained model ({type(error).__name__}: {said}); correct the "
+            f"dmix cannot save the trained model ({type(error).__name__}: {first_line(error)}); correct the "
             "configuration files beside the model's weights"
         ) from error
     finally:

@@ -29,7 +29,7 @@ from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.resuming.checkpoint_files import FILE_NAME, checkpoints, forget_set_aside
 from dmix.training.run.resuming.restored import check_place
-from dmix.warehouse_schema.errors import InputError, TrainingError
+from dmix.warehouse_schema.errors import InputError, TrainingError, first_line
 from dmix.warehouse_schema.files.layout import sync_path, write_errors
 from dmix.warehouse_schema.files.weights import readable
 
@@ -239,10 +239,9 @@ def load_checkpoint(
     except Exception as error:  # a damaged archive, or one made by hand: the unpickler raises many kinds
         if is_out_of_memory(error):
             raise
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
-            f"checkpoint {called or path} is damaged ({said}); remove this file to resume from the previous "
-            "checkpoint"
+            f"checkpoint {called or path} is damaged ({first_line(error)}); remove this file to resume "
+            "from the previous checkpoint"
         ) from error
 
 

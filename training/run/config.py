@@ -245,7 +245,8 @@ def _check_effects(warehouse: Warehouse, config: RunConfig, space: DomainSpace) 
         return
     environment = settings_from(Environment, config.environment, where="environment")
     for spec in filter(None, (config.controller, config.shadow)):
-        if kind_of(spec).of_effects:
+        resolved = spec == config.controller and kind_of(spec).name in ("effect", "plan")
+        if kind_of(spec).of_effects and not resolved:  # those were found by their objectives
             stored = fitting_effects(warehouse, space, name=spec.partition(":")[2] or None)
             check_objectives(stored, environment)
 

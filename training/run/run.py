@@ -64,6 +64,7 @@ from dmix.warehouse_schema.errors import (
     InterruptedRunError,
     NotFoundError,
     TrainingError,
+    first_line,
 )
 from dmix.warehouse_schema.files.changes import EVENT
 from dmix.warehouse_schema.files.events import EventLog, has_ended, resume_command
@@ -166,9 +167,8 @@ def _memory_errors(job: TrainingJob) -> Iterator[None]:
             raise
         rows = job.plan.batch_size // dist.get_world_size()
         rows = job.training.rows_at_a_time(rows)
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise TrainingError(
-            f"memory ran out ({said}) in a forward pass of {num_text(rows, 'sample')} with "
+            f"memory ran out ({first_line(error)}) in a forward pass of {num_text(rows, 'sample')} with "
             f"{num_text(job.manifest.seq_len, 'token')} each. In the training file, set a smaller "
             "microbatch_size, or set sharding: full and "
             "use more ranks. Otherwise, use a smaller model"

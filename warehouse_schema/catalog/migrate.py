@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 
 import duckdb
 
-from dmix.warehouse_schema.errors import CatalogError
+from dmix.warehouse_schema.errors import CatalogError, first_line
 
 _CREATED = re.compile(r"^create table store\.(\w+)", re.MULTILINE)
 _LEDGER = """
@@ -205,8 +205,9 @@ def migrate(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:
     except duckdb.Error as error:
         connection.execute("rollback")
         names = ", ".join(f"{m.number:04d}_{m.name}" for m in waiting) or "views"
-        first_line = str(error).splitlines()[0]
-        raise CatalogError(f"dmix cannot apply {names} ({first_line}); the catalog is unchanged") from error
+        raise CatalogError(
+            f"dmix cannot apply {names} ({first_line(error)}); the catalog is unchanged"
+        ) from error
 
 
 def apply_views(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:

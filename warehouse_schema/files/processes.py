@@ -27,6 +27,12 @@ import psutil
 _START_TOLERANCE_SECONDS = 5.0
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
 def this_process() -> dict[str, Any]:
     """What identifies this process: `host`, `pid` and `process_started` (seconds since 1970)."""
     return {

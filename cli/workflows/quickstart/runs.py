@@ -14,7 +14,7 @@ from dmix.cli.show.output import say
 from dmix.cli.workflows.quickstart import sizes
 from dmix.cli.workflows.quickstart.files import Files
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.files.processes import start_tracker, starting_workers
+from dmix.warehouse_schema.files.processes import cores, start_tracker, starting_workers
 from dmix.warehouse_schema.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def second_process(*, wanted: bool) -> Iterator[Executor | None]:
 
     It imports what training needs while the stages before the runs use the other core.
     """
-    if not wanted or len(os.sched_getaffinity(0)) < 2:
+    if not wanted or cores() < 2:
         yield None
         return
     start_tracker()

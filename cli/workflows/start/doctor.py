@@ -19,6 +19,7 @@ from dmix.training.model.settings import how_to_install
 from dmix.warehouse_schema.errors import MissingDependencyError
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.names import top_links
+from dmix.warehouse_schema.files.processes import cores
 from dmix.warehouse_schema.progress import Progress
 
 DISK_WANTED_GB = 5
@@ -73,7 +74,7 @@ def examine_machine(warehouse: Warehouse, *, progress: Progress) -> Result:
         loops_check(compiled() is not None),
         java_check(java_version()),
         user_check(user_name()),
-        Check(name="cores", status="ok", found=f"{_cores()} usable"),
+        Check(name="cores", status="ok", found=f"{cores()} usable"),
         memory_check(),
         gpu_check(),
         bf16_check(bf16_instructions()),
@@ -274,9 +275,3 @@ def disk_check(folder: Path) -> Check:
         )
         return Check(name="disk", status="warning", found=found, fix=fix)
     return Check(name="disk", status="ok", found=found)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

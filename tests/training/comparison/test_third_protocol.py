@@ -14,7 +14,7 @@ from tests.training.comparison.conftest import MODEL, SETTING, TRAINING, write_l
 
 from dmix.cli.workflows.data.comparison import prepare_comparison
 from dmix.cli.workflows.effects.comparison import count_domains, measure_effects
-from dmix.training.comparison.data.items import excerpt
+from dmix.training.comparison.data.items import EXCERPT_CHARACTERS
 from dmix.training.comparison.data.settings import ComparisonObjective, load_setting
 from dmix.training.comparison.pages.page import write_page
 from dmix.training.comparison.runs.comparison import Request, run_comparison, study_of
@@ -23,6 +23,7 @@ from dmix.training.comparison.yardstick import admission
 from dmix.training.comparison.yardstick.admission import field_weights
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import read_json
+from dmix.warehouse_schema.text_files import excerpt
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 PREPARE = partial(prepare_comparison, master=None)
@@ -168,7 +169,7 @@ def test_items_stand_in_no_training_text_and_base_models_read_different_document
     assert texts["base-text-0"] and texts["base-text-1"]
     assert not set(texts["base-text-0"]) & set(texts["base-text-1"])
     assert not list(study.paths.text("run", "source").glob("essays_c*"))
-    training = {excerpt(text) for found in texts.values() for text in found}
+    training = {excerpt(text.strip(), EXCERPT_CHARACTERS) for found in texts.values() for text in found}
     layers = {}
     for layer in ("feedback", "confirmation"):
         lines = study.paths.items(layer, "essays").read_text().splitlines()

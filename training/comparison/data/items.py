@@ -19,13 +19,14 @@ from dmix.training.comparison.data.text import (
     Record,
     document_of,
     in_hash_order,
-    read_records,
+    records_of,
     write_records,
 )
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.sizes import num_text
+from dmix.warehouse_schema.text_files import excerpt
 
-_EXCERPT_CHARACTERS = 400
+EXCERPT_CHARACTERS = 400
 _LEAST_CHARACTERS = 120
 # Spare items, as parts of those that are needed: the first step where more are asked for, and the last one.
 _LEAST_SPARE, _MOST_SPARE = 0.25, 2.0
@@ -70,7 +71,9 @@ def hold_out(
                 )
             taken.append(found)
         turns = itertools.chain.from_iterable(zip(*taken, strict=True))
-        items[objective.name] = [{"id": r["id"], "text": excerpt(r["text"])} for r in turns][:wanted]
+        items[objective.name] = [
+            {"id": r["id"], "text": excerpt(r["text"].strip(), EXCERPT_CHARACTERS)} for r in turns
+        ][:wanted]
     return items, left
 
 
@@ -110,15 +113,6 @@ def _take_documents(records: Sequence[Record], count: int) -> tuple[list[Record]
     return list(first.values()), [r for r in records if document_of(str(r["id"])) not in first]
 
 
-def excerpt(text: str) -> str:
-    """The beginning of a text, cut at white space."""
-    text = text.strip()
-    if len(text) <= _EXCERPT_CHARACTERS:
-        return text
-    words = text[:_EXCERPT_CHARACTERS].rsplit(maxsplit=1)
-    return words[0] if words else text[:_EXCERPT_CHARACTERS]
-
-
 def items_of_file(
     objective: ComparisonObjective, settings: ComparisonSettings, *, data: Path, count_tokens: CountTokens
 ) -> list[Record]:
@@ -131,7 +125,7 @@ def items_of_file(
     path = data / objective.path
     found = [
         _file_item(record, objective, path)
-        for record in read_records(path)
+        for record in records_of(path)
         if not objective.topics or record.get("topic") in objective.topics
     ]
     lengths = count_tokens([f"{item['question']}\n{item['answer']}" for item in found])

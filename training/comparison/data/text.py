@@ -5,7 +5,6 @@ perhaps an `id`; parts of one document have ids `name-hash-part` with a hash of 
 digits, and all of them go the same way. Which documents are taken depends on hashes alone.
 """
 
-import gzip
 import hashlib
 import json
 import re
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dmix.mixing.space.domains import Vector
+from dmix.mixing.trajectories.objectives import read_records
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.sizes import num_text
@@ -73,26 +73,10 @@ def corpus_files(data: Path, globs: Sequence[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """Records of a JSON Lines file, `.gz` or plain; each gets an id if it has none.
-
-    Raises:
-        NotFoundError: If the file does not exist.
-        InputError: If a line is not an object in JSON.
-    """
-    if not path.is_file():
-        raise NotFoundError(f"{path} does not exist; give the data folder with --data")
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{path} line {number} is not JSON ({error})") from None
-            if not isinstance(record, dict):
-                raise InputError(f"{path} line {number} is a {type(record).__name__}, expected an object")
-            yield {"id": f"{path.name.partition('.')[0]}-{number}", **record}
+def records_of(path: Path) -> Iterator[Record]:
+    """As `read_records`; each record gets an id if it has none."""
+    for number, record in read_records(path):
+        yield {"id": f"{path.name.partition('.')[0]}-{number}", **record}
 
 
 def document_of(record_id: str) -> str:
@@ -115,7 +99,7 @@ def read_corpus(path: Path, *, field: str, seed: int) -> list[Record]:
     stem = path.name.partition(".")[0]
     records = [
         {"field": field, "origin": stem, **record}
-        for record in read_records(path)
+        for record in records_of(path)
         if isinstance(record.get("text"), str) and record["text"].strip()
     ]
     if not records:

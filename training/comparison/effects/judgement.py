@@ -26,6 +26,7 @@ from dmix.training.comparison.yardstick.admission import admissions, field_weigh
 from dmix.training.comparison.yardstick.variance import spearman
 
 Row = dict[str, Any]
+Means = Mapping[tuple[str, str, str], float]
 Gains = dict[str, NDArray[np.float64]]
 """Promised or real gains of the fresh mixtures by estimator, shape (M, D)."""
 

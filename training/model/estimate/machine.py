@@ -17,6 +17,7 @@ from dmix.warehouse_schema.errors import DmixError
 from dmix.warehouse_schema.files.layout import publish_json
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.names import from_home
+from dmix.warehouse_schema.files.processes import cores
 from dmix.warehouse_schema.text_files import read_json_object
 
 # Variables by which numerical libraries choose their number of threads.
@@ -26,10 +27,9 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 def fingerprint() -> str:
     """What the speed of this process depends on: machine, GPUs, and the cores and threads that it may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [*sorted(path.name for path in _GPUS.glob("*")), os.environ.get("CUDA_VISIBLE_DEVICES")]
     threads = [os.environ.get(name) for name in _THREADS]
-    return digest_of([platform.node(), processor_name(), cores, gpus, threads])[:16]
+    return digest_of([platform.node(), processor_name(), cores(), gpus, threads])[:16]
 
 
 def speed_file() -> Path:

@@ -7,7 +7,6 @@ import pytest
 
 from dmix.mixing.trajectories.objectives import load_environment
 from dmix.training.comparison.data.items import (
-    excerpt,
     hold_out,
     item_texts,
     items_of_file,
@@ -59,12 +58,6 @@ def test_a_corpus_with_too_few_documents_is_refused():
         hold_out({"a": corpus("a"), "b": corpus("b", documents=3)}, settings())
     with pytest.raises(InputError, match="objective 'essays' has the corpus 'b', which is not one of a"):
         hold_out({"a": corpus("a")}, settings())
-
-
-def test_an_excerpt_ends_at_white_space():
-    assert excerpt(" short ") == "short"
-    assert excerpt("word " * 200).endswith("word")
-    assert len(excerpt("word " * 200)) <= 400
 
 
 def write_problems(folder, number=20, topic="sums"):

@@ -12,7 +12,7 @@ from dmix.training.comparison.data.text import (
     document_of,
     in_hash_order,
     read_corpus,
-    read_records,
+    records_of,
     split_supply,
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError
@@ -69,8 +69,8 @@ def test_records_are_read_plain_and_gzipped_and_get_an_id(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n\n{"text": "y", "id": "own"}\n')
     with gzip.open(tmp_path / "b.jsonl.gz", "wt") as file:
         file.write(json.dumps({"text": "z"}) + "\n")
-    assert [r["id"] for r in read_records(tmp_path / "a.jsonl")] == ["a-1", "own"]
-    assert [r["id"] for r in read_records(tmp_path / "b.jsonl.gz")] == ["b-1"]
+    assert [r["id"] for r in records_of(tmp_path / "a.jsonl")] == ["a-1", "own"]
+    assert [r["id"] for r in records_of(tmp_path / "b.jsonl.gz")] == ["b-1"]
     assert read_corpus(tmp_path / "b.jsonl.gz", field="source", seed=0) == [
         {"field": "source", "origin": "b", "id": "b-1", "text": "z"}
     ]
@@ -79,7 +79,7 @@ def test_records_are_read_plain_and_gzipped_and_get_an_id(tmp_path):
 def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n[1]\n')
     with pytest.raises(InputError, match=r"a\.jsonl line 2 is a list"):
-        list(read_records(tmp_path / "a.jsonl"))
+        list(records_of(tmp_path / "a.jsonl"))
 
 
 def test_files_that_share_a_stem_and_globs_without_a_file_are_refused(tmp_path):
