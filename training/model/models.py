@@ -151,8 +151,8 @@ def _from_scratch(settings: ModelSettings, manifest: DatasetManifest) -> PreTrai
                 raise
             raise InputError(
                 f"transformers cannot make a model from 'config' in the model file ({first_line(error)}). "
-                "Check the names and sizes: each size must be at least 1, and the hidden size must be a multiple of the"
-                " number of heads"
+                "Check the names and sizes: each size must be at least 1, and the hidden size must be a "
+                "multiple of the number of heads"
             ) from error
     return network
 

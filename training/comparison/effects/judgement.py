@@ -7,7 +7,7 @@ Shapes: M fresh mixtures, P runs that coefficients are fitted to, N domains, D o
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -106,14 +106,13 @@ class Stored:
 
     def scores(self, runs: Sequence[Row], layer: str) -> Array:
         """Mean item score of each run on each objective, shape (runs, D)."""
-        return self._of_runs(runs, layer, "mean")
+        return self._of_runs(self._means, runs, layer)
 
     def gains(self, runs: Sequence[Row], layer: str) -> Array:
         """Mean gain over the base model's score of each run on each objective, shape (runs, D)."""
-        return self._of_runs(runs, layer, "gain")
+        return self._of_runs(self._gains, runs, layer)
 
-    def _of_runs(self, runs: Sequence[Row], layer: str, value: str) -> Array:
-        means = self._means[value]
+    def _of_runs(self, means: Means, runs: Sequence[Row], layer: str) -> Array:
         names = self.objectives
         found: Array = np.array([[means[run["unit_id"], layer, name] for name in names] for run in runs])
         return found.reshape(len(runs), len(names))
@@ -127,16 +126,19 @@ class Stored:
         return {unit: np.array(mixtures) for unit, mixtures in found.items()}
 
     @cached_property
-    def _means(self) -> dict[str, dict[tuple[str, str, str], float]]:
-        """Mean score and mean gain over the base model by (unit, layer, objective)."""
-        scores: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
+    def _gains(self) -> Means:
+        return self._mean_of(lambda row: row["score"] - row["base_score"])
+
+    @cached_property
+    def _means(self) -> Means:
+        return self._mean_of(lambda row: row["score"])
+
+    def _mean_of(self, value: Callable[[Row], float]) -> Means:
+        """Means over the items of an objective, by unit, layer and objective."""
+        found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         for row in self.tables["items"]:
-            pair = (row["score"], row["score"] - row["base_score"])
-            scores[row["unit_id"], row["layer"], row["objective"]].append(pair)
-        return {
-            value: {key: float(np.mean([pair[column] for pair in pairs])) for key, pairs in scores.items()}
-            for column, value in enumerate(("mean", "gain"))
-        }
+            found[row["unit_id"], row["layer"], row["objective"]].append(value(row))
+        return {key: float(np.mean(values)) for key, values in found.items()}
 
     def promised(self, estimator: str, base: int, specs: Sequence[str]) -> Array | None:
         """Promised gains of some mixtures, shape (len(specs), D); None if one is missing."""
