@@ -112,8 +112,8 @@ class Panel:
 
     panel_id: str
     note: str
-    choices: tuple[Choice, ...]
     figures: tuple[Figure, ...]
+    choices: tuple[Choice, ...] = ()
     lead: str = ""
 
 
@@ -134,6 +134,30 @@ def drawing(*, x_title: str, y_title: str, y_format: str | None) -> Drawing:
     if x_title == "step":
         made.x_axis(tickformat=",~r", hoverformat=",d", rangemode="tozero")
     return made
+
+
+def add_line(
+    figure: Drawing,
+    x: Iterable[Any],
+    y: Iterable[Any],
+    *,
+    name: str,
+    colour: str,
+    dots: bool,
+    size: int = 5,
+    dash: str | None = None,
+) -> None:
+    """Draws a line; `dots` says whether its points are marked, with dots of that size."""
+    line = {"color": colour, "width": 2} | ({} if dash is None else {"dash": dash})
+    figure.trace(
+        "scatter",
+        x=list(x),
+        y=rounded(y),
+        name=plain_text(name),
+        mode="lines+markers" if dots else "lines",
+        line=line,
+        marker={"color": colour, "size": size},
+    )
 
 
 def line_style(slot: int, *, points: int, member: int = 0) -> dict[str, Any]:

@@ -123,7 +123,6 @@ def convergence(start: StartState, *, panel_id: str) -> Panel | None:
         panel_id=panel_id,
         note="KL divergence of the estimate from its final value and from the documents of the corpus, "
         "by number of documents. dmix stops when the divergence is below the bound.",
-        choices=(),
         figures=(Figure(title="Convergence of the start state", variants={"": figure}),),
     )
 

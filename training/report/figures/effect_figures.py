@@ -30,7 +30,6 @@ def effects(found: EffectFacts, *, panel_id: str) -> Panel:
         note=f"Gain of each objective, in nats per token, from a mixture of {MOVED:.0%} text of one domain "
         f"and {1 - MOVED:.0%} natural mixing. Each domain is in the group of the objective that gains most. "
         "Domains without a gain are at the end. Cells within noise (two standard errors) are empty.",
-        choices=(),
         figures=(Figure(title="Effects of domains on objectives", variants={"": _map(found)}),),
     )
 

@@ -63,7 +63,6 @@ def trajectories(farm: FarmFacts, *, panel_id: str) -> Panel:
         panel_id=panel_id,
         note="Target share along the trajectories, from the start state (step 0)."
         + ("" if drawn_all else f" Large groups show at most {MAX_PATHS} paths."),
-        choices=(),
         figures=(Figure(title="Trajectories", variants={"": figure}),),
     )
 
@@ -95,7 +94,6 @@ def covered(farm: FarmFacts, *, panel_id: str) -> Panel:
         note=f"Number of trajectories per cell of target share and step. {counts_ZM.size - empty:,} of "
         f"{counts_ZM.size:,} cells have trajectories. An agent cannot learn the effect of mixtures "
         "in empty cells.",
-        choices=(),
         figures=(Figure(title="Coverage", variants={"": figure}),),
     )
 

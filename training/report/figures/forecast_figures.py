@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dmix.training.report.figures.charts import Drawing, Figure, Panel, drawing, plain_text, rounded
+from dmix.training.report.figures.charts import Drawing, Figure, Panel, add_line, drawing, rounded
 from dmix.training.report.queries.run_facts import Run
 from dmix.training.report.queries.story import Forecast, forecast_story, forecasts
 
@@ -18,7 +18,6 @@ def forecast_panel(run: Run, *, panel_id: str) -> Panel | None:
         note="Before each step, the agent forecasts the score after the step. If a score is outside the "
         "band, the agent corrects its plan. If scores stay below the band, the agent changes to "
         "natural mixing.",
-        choices=(),
         figures=tuple(
             Figure(title=f"Forecast and score: {name}", variants={"": _drawing(run, name, of)})
             for name, of in found.items()
@@ -41,23 +40,9 @@ def _drawing(run: Run, name: str, of: list[Forecast]) -> Drawing:
         fillcolor="var(--band)",
         **edge,
     )
-    figure.trace(
-        "scatter",
-        x=steps,
-        y=rounded(one.expected for one in of),
-        name="forecast",
-        mode="lines+markers" if len(of) < 2 else "lines",
-        line={"color": "var(--line-1)", "width": 2, "dash": "dot"},
-        marker={"color": "var(--line-1)", "size": 5},
-    )
-    scores = [(step, score) for step, score in run.scores.get(name, ()) if np.isfinite(score)]
-    figure.trace(
-        "scatter",
-        x=[step for step, _ in scores],
-        y=rounded(score for _, score in scores),
-        name=plain_text("got"),
-        mode="lines+markers",
-        line={"color": "var(--line-2)", "width": 2},
-        marker={"color": "var(--line-2)", "size": 6},
-    )
+    expected = [one.expected for one in of]
+    add_line(figure, steps, expected, name="forecast", colour="var(--line-1)", dots=len(of) < 2, dash="dot")
+    scored = [(step, score) for step, score in run.scores.get(name, ()) if np.isfinite(score)]
+    at, scores = [step for step, _ in scored], [score for _, score in scored]
+    add_line(figure, at, scores, name="got", colour="var(--line-2)", dots=True, size=6)
     return figure

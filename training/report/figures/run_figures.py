@@ -12,6 +12,7 @@ from dmix.training.report.figures.charts import (
     Drawing,
     Figure,
     Panel,
+    add_line,
     drawing,
     heat_map,
     line_style,
@@ -122,16 +123,16 @@ def every_domain(run: Run, ranks: Mapping[Pair, int], optimum: Optimum | None, *
 def domain_loss(run: Run, ranks: Mapping[Pair, int], *, panel_id: str) -> Panel:
     """Training loss over steps: of the fields, of the largest domains, of all domains."""
     fields = drawing(x_title="step", y_title=_LOSS, y_format=".2f")
+    steps, dots = run.steps_T.tolist(), len(run.steps_T) < 100
     for field in FIELDS:
         loss_T = series.field_loss(run, field)
-        _add_line(fields, run, loss_T, name=field, colour=f"var(--{field})")
+        add_line(fields, steps, loss_T, name=field, colour=f"var(--{field})", dots=dots, size=4)
     largest = drawing(x_title="step", y_title=_LOSS, y_format=".2f")
     for band in bands(run, ranks):
         if len(band.members) == 1:
-            name = f"{band.field}: {band.name}"
-            _add_line(
-                largest, run, run.loss_TN[:, band.members[0]], name=name, colour=f"var(--{band.colour})"
-            )
+            name, colour = f"{band.field}: {band.name}", f"var(--{band.colour})"
+            loss_T = run.loss_TN[:, band.members[0]]
+            add_line(largest, steps, loss_T, name=name, colour=colour, dots=dots, size=4)
     largest.layout(hovermode="closest")  # a list of twelve entries would cover the drawing
     trained = [
         i for i, pair in enumerate(run.pairs) if pair in ranks and np.isfinite(run.loss_TN[:, i]).any()
@@ -186,7 +187,6 @@ def guard_rails(run: Run, *, panel_id: str) -> Panel | None:
         panel_id=panel_id,
         note="Interventions by step: changes to natural mixing, alarms, guard rails, and domains without "
         "samples. The list of events below has the full text.",
-        choices=(),
         figures=(Figure(title="Guard rails", variants={"": figure}),),
     )
 
@@ -213,7 +213,6 @@ def benchmarks(run: Run, *, panel_id: str) -> Panel:
     return Panel(
         panel_id=panel_id,
         note="Benchmark scores of the checkpoints; bars show one standard error.",
-        choices=(),
         figures=tuple(figures),
     )
 
@@ -223,18 +222,15 @@ def _field_lines(run: Run, mixtures: Mapping[str, Shares], optimum: Optimum | No
     for index, field in enumerate(FIELDS):
         for quantity, mixture in mixtures.items():
             alone = len(mixtures) == 1
-            figure.trace(
-                "scatter",
-                x=mixture.steps_T.tolist(),
-                y=rounded(mixture.by_field(run.pairs)[:, index]),
+            add_line(
+                figure,
+                mixture.steps_T.tolist(),
+                mixture.by_field(run.pairs)[:, index],
                 name=f"{field} {quantity}",
-                mode="lines+markers" if len(mixture.steps_T) < 2 or quantity == "delivered" else "lines",
-                line={
-                    "color": f"var(--{field})",
-                    "dash": "solid" if alone else _TOGETHER[quantity],
-                    "width": 2,
-                },
-                marker={"size": 5 if len(mixture.steps_T) < 100 else 2, "color": f"var(--{field})"},
+                colour=f"var(--{field})",
+                dots=len(mixture.steps_T) < 2 or quantity == "delivered",
+                size=5 if len(mixture.steps_T) < 100 else 2,
+                dash="solid" if alone else _TOGETHER[quantity],
             )
         if optimum is not None:
             share = sum(weight for pair, weight in optimum.weights.items() if pair[0] == field)
@@ -281,16 +277,9 @@ def _domain_lines(run: Run, mixture: Shares, stacked: Sequence[Band], optimum: O
     for band in stacked:
         if len(band.members) > 1:
             continue
-        name, colour = plain_text(f"{band.field}: {band.name}"), f"var(--{band.colour})"
-        figure.trace(
-            "scatter",
-            x=mixture.steps_T.tolist(),
-            y=rounded(mixture.weights_TN[:, band.members[0]]),
-            name=name,
-            mode="lines+markers" if len(mixture.steps_T) < 2 else "lines",
-            line={"color": colour, "width": 2},
-            marker={"color": colour, "size": 5},
-        )
+        name, colour = f"{band.field}: {band.name}", f"var(--{band.colour})"
+        steps, weights_T = mixture.steps_T.tolist(), mixture.weights_TN[:, band.members[0]]
+        add_line(figure, steps, weights_T, name=name, colour=colour, dots=len(steps) < 2)
         if optimum is not None:
             weight = optimum.weights.get(run.pairs[band.members[0]], 0.0)
             _add_dashed(
@@ -339,18 +328,6 @@ def _add_optimum_column(
     )
     label = {"x": left + width / 2, "y": 1, "yref": "paper", "yanchor": "bottom", "text": "RegMix"}
     figure.layout(annotations=[{**label, "showarrow": False}])
-
-
-def _add_line(figure: Drawing, run: Run, values_T: np.ndarray, *, name: str, colour: str) -> None:
-    figure.trace(
-        "scatter",
-        x=run.steps_T.tolist(),
-        y=rounded(values_T),
-        name=plain_text(name),
-        mode="lines+markers" if len(run.steps_T) < 100 else "lines",
-        line={"color": colour, "width": 2},
-        marker={"color": colour, "size": 4},
-    )
 
 
 def _optimum_note(optimum: Optimum | None, *, where: str = "Dashed") -> str:
