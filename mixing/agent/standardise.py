@@ -59,7 +59,7 @@ def _anchored_features(scores_TD: Scores, scales_D: Vector, truncated: Truncated
         seen_TD[..., 0, :], squares_TD[..., 0, :] = truncated.scores_D, truncated.squares_D
     seen_TD, squares_TD = np.cumsum(seen_TD, axis=-2), np.cumsum(squares_TD, axis=-2)
     scale_TD = np.sqrt((PRIOR_OBSERVATIONS * scales_D**2 + squares_TD) / (PRIOR_OBSERVATIONS + seen_TD))
-    return _carried(np.clip(change_TD / scale_TD, -LARGEST_FEATURE, LARGEST_FEATURE), known_TD)
+    return carried_forward(np.clip(change_TD / scale_TD, -LARGEST_FEATURE, LARGEST_FEATURE), known_TD)
 
 
 def _pooled_features(scores: Sequence[Scores]) -> list[Scores]:
@@ -75,14 +75,14 @@ def _pooled_features(scores: Sequence[Scores]) -> list[Scores]:
     standard_RD = np.where(flat_D, 0.0, centred_RD / np.where(flat_D, 1.0, std_D))
     cuts = np.cumsum([len(scores_TD) for scores_TD in scores])[:-1]
     return [
-        _carried(standard_TD, known_TD)
+        carried_forward(standard_TD, known_TD)
         for standard_TD, known_TD in zip(np.split(standard_RD, cuts), np.split(known_RD, cuts), strict=True)
     ]
 
 
-def _carried(values_TD: Scores, known_TD: NDArray[np.bool_]) -> Scores:
-    """Values with unknown ones replaced by the last known one of their column, 0 before the first."""
+def carried_forward(values_TD: Scores, known_TD: NDArray[np.bool_], *, before: float = 0.0) -> Scores:
+    """Values with unknown ones replaced by the last known one of their column, `before` above the first."""
     rows_T1 = np.arange(values_TD.shape[-2])[:, None]
     last_TD = np.maximum.accumulate(np.where(known_TD, rows_T1, -1), axis=-2)
     carried_TD = np.take_along_axis(values_TD, np.maximum(last_TD, 0), axis=-2)
-    return np.where(last_TD >= 0, carried_TD, 0.0)
+    return np.where(last_TD >= 0, carried_TD, before)

@@ -20,6 +20,7 @@ from torch import nn
 
 from dmix.mixing.agent.agent import MixingAgent
 from dmix.mixing.agent.inputs import reading, run_tokens
+from dmix.mixing.agent.standardise import carried_forward
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.learning.settings.sft import SftSettings
 from dmix.mixing.learning.sft import fit
@@ -71,7 +72,8 @@ class DecisionTransformerController:
             return Proposal(history.space.natural_N.copy(), note=note)
         gained_T = utility(scores_TD, scores_TD[0], read.scales_D, self._weights_D)
         # a missing score in between says nothing new of what is still to gain
-        togo_T = (self._aim - _carried(gained_T)) / self._spread
+        (gained_T,) = carried_forward(gained_T[:, None], np.isfinite(gained_T)[:, None]).T
+        togo_T = (self._aim - gained_T) / self._spread
         tokens_TX = np.column_stack([run_tokens(self._network.config, history, read), togo_T])
         mixture_N = self._network.next_mixture(tokens_TX.astype(np.float32), history.space.active_N)
         return Proposal(masked_mixture(mixture_N, history.space))
@@ -165,10 +167,3 @@ def _examples(taught: Episodes, spread: float) -> list[Example]:
             Example(tokens_TX=tokens_TX.numpy(), mixtures_TN=taught.actions_ETN[row, :length].numpy())
         )
     return examples
-
-
-def _carried(values_T: Vector) -> Vector:
-    """Missing values replaced by the last one before; the first is there."""
-    last_T = np.maximum.accumulate(np.where(np.isfinite(values_T), np.arange(len(values_T)), 0))
-    carried: Vector = values_T[last_T]
-    return carried

@@ -17,8 +17,8 @@ its last loss. Weights start from natural shares. Shapes: N domains, T rows of h
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dmix.mixing.agent.standardise import carried_forward
 from dmix.mixing.controllers.interface import Controller, Proposal
 from dmix.mixing.space.domains import DomainSpace, Vector
 from dmix.mixing.space.history import History
@@ -49,8 +49,10 @@ class ShearedController:
 
     def propose(self, history: History) -> Proposal:
         space = history.space
-        losses_TN = carried_forward(history.losses_TN[1:])
-        references_N = carried_forward(history.losses_TN[1:][::-1])[-1:].reshape(-1)
+        known_TN = ~np.isnan(history.losses_TN[1:])
+        losses_TN = carried_forward(history.losses_TN[1:], known_TN, before=np.nan)
+        first_TN = carried_forward(history.losses_TN[1:][::-1], known_TN[::-1], before=np.nan)
+        references_N = first_TN[-1:].reshape(-1)
         if not len(references_N):
             return Proposal(space.natural_N.copy())
         if self._references_N is not None:
@@ -62,16 +64,6 @@ class ShearedController:
             weights_N = weights_N * np.exp(excess_N - excess_N.max())
             weights_N = (1 - _SMOOTHING) * weights_N / weights_N.sum() + _SMOOTHING * uniform_N
         return Proposal(weights_N / weights_N.sum())
-
-
-def carried_forward(losses_TN: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The losses with every NaN replaced by the last number above it; NaN where there is none."""
-    rows_T1 = np.arange(len(losses_TN))[:, None]
-    last_TN = np.maximum.accumulate(np.where(np.isnan(losses_TN), -1, rows_T1), axis=0)
-    filled: NDArray[np.float64] = np.where(
-        last_TN < 0, np.nan, np.take_along_axis(losses_TN, np.maximum(last_TN, 0), axis=0)
-    )
-    return filled
 
 
 def read_references(path: str, *, space: DomainSpace) -> Vector:

@@ -155,18 +155,15 @@ def check_attention(value: Any, *, where: object) -> None:
     Raises:
         InputError: If it does.
     """
-    waiting = [value]
-    while waiting:
-        found = waiting.pop()
-        waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-        for name in found if isinstance(found, dict) else ():
-            kernels = found[name] if name.strip("_").startswith("attn_implementation") else None
-            for kernel in kernels.values() if isinstance(kernels, dict) else (kernels,):
-                if kernel is not None and (not isinstance(kernel, str) or "/" in kernel):
-                    raise InputError(
-                        f"{where} names the {name} {str(kernel)[:200]!r}, which would be loaded as code;"
-                        " remove this entry"
-                    )
+    for name, kernels in _entries(value):
+        if not name.strip("_").startswith("attn_implementation"):
+            continue
+        for kernel in kernels.values() if isinstance(kernels, dict) else (kernels,):
+            if kernel is not None and (not isinstance(kernel, str) or "/" in kernel):
+                raise InputError(
+                    f"{where} names the {name} {str(kernel)[:200]!r}, which would be loaded as code;"
+                    " remove this entry"
+                )
 
 
 def check_depth(value: Any, *, where: object) -> None:
@@ -175,18 +172,23 @@ def check_depth(value: Any, *, where: object) -> None:
     Raises:
         InputError: If it does; building such a model would fill the memory before a weight is read.
     """
+    for name, number in _entries(value):
+        if type(number) not in (int, float):
+            continue
+        most = _MOST_LAYERS if _LAYERS.search(name) else _MOST_EXPERTS if _EXPERTS.search(name) else None
+        if most is not None and number > most:
+            raise InputError(
+                f"{where} has {name} {str(number)[:40]}, expected at most {most:,}; correct the file"
+            )
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values of a configuration, and of what it holds."""
     waiting = [value]
     while waiting:
         found = waiting.pop()
         waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-        for name, number in found.items() if isinstance(found, dict) else ():
-            if not isinstance(name, str) or type(number) not in (int, float):
-                continue
-            most = _MOST_LAYERS if _LAYERS.search(name) else _MOST_EXPERTS if _EXPERTS.search(name) else None
-            if most is not None and number > most:
-                raise InputError(
-                    f"{where} has {name} {str(number)[:40]}, expected at most {most:,}; correct the file"
-                )
+        yield from ((str(name), entry) for name, entry in found.items()) if isinstance(found, dict) else ()
 
 
 def file_digest(path: Path) -> str:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from dmix.mixing.agent.standardise import carried_forward
 from dmix.mixing.controllers.registry import make_controller
-from dmix.mixing.controllers.sheared import ShearedController, carried_forward
+from dmix.mixing.controllers.sheared import ShearedController
 from dmix.warehouse_schema.errors import InputError, NotFoundError
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -15,9 +16,10 @@ NATURAL = [[0.3, 0, 0.5, 0.2]]
 
 
 def test_losses_are_carried_forward():
-    found = carried_forward(np.array([[NAN, 1.0], [2.0, NAN], [NAN, 3.0]]))
+    losses = np.array([[NAN, 1.0], [2.0, NAN], [NAN, 3.0]])
+    found = carried_forward(losses, ~np.isnan(losses), before=NAN)
     np.testing.assert_array_equal(found, [[NAN, 1], [2, 1], [2, 3]])
-    assert carried_forward(np.empty((0, 2))).shape == (0, 2)
+    assert carried_forward(np.empty((0, 2)), np.empty((0, 2), bool)).shape == (0, 2)
 
 
 def test_first_losses_are_the_reference_and_natural_shares_the_start(history):
