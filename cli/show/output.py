@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import math
+import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -251,3 +254,9 @@ def cell_text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return printable(str(value))
+
+
+def warehouse_flag(root: Path) -> str:
+    """` --warehouse PATH` for a command to be pasted; empty where that command finds the warehouse anyway."""
+    found = Path(os.environ.get("DMIX_WAREHOUSE") or "warehouse")
+    return "" if found.absolute() == root.absolute() else f" --warehouse {shlex.quote(str(root))}"

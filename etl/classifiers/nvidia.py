@@ -32,6 +32,7 @@ from dmix.warehouse_schema.errors import InputError, MissingDependencyError, Not
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import check_model_files, file_digest
+from dmix.warehouse_schema.hub import asking_hub
 from dmix.warehouse_schema.taxonomy import Taxonomy
 from dmix.warehouse_schema.text_files import read_json_object
 
@@ -246,7 +247,8 @@ def _downloaded(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=[*_FILES, *_TOKENIZER_FILES]))
+        with asking_hub(hub_id) as where:
+            return Path(snapshot_download(hub_id, allow_patterns=[*_FILES, *_TOKENIZER_FILES], **where))
     except Exception as error:  # the hub's client raises many kinds, without a common base
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise NotFoundError(
@@ -286,7 +288,8 @@ def _fetched_config(base_model: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
     try:
-        return dict(AutoConfig.from_pretrained(base_model, trust_remote_code=False).to_dict())
+        with asking_hub(base_model) as where:
+            return dict(AutoConfig.from_pretrained(base_model, trust_remote_code=False, **where).to_dict())
     except (OSError, ValueError) as error:
         raise NotFoundError(
             f"dmix cannot download the configuration of base model {base_model!r}"

@@ -203,10 +203,8 @@ def _make_parts(
     items.sort(key=lambda item: _working_order(item[0]))
     kept = sum(len(plan.kept) for plan in plans)
     total_bytes = sum(part.size_bytes for part, _ in items)
-    progress(
-        f"classifying {num_text(len(items), 'part')} ({size_text(total_bytes)}); "
-        f"{num_text(kept, 'other part')} finished before"
-    )
+    before = f"; {num_text(kept, 'other part')} of the text done before" if kept else ""
+    progress(f"classifying {size_text(total_bytes)} in {num_text(len(items), 'part')}{before}")
 
     def line(seconds: float) -> str | None:
         done = sum(metered(job.meters) for job in jobs)

@@ -269,9 +269,7 @@ def _inspected(
     )
     size_bytes = sum(file.size_bytes for file in unknown)
     if unknown:
-        progress(
-            f"reading {num_text(len(unknown), 'input file')} ({size_text(size_bytes)}) to find new files"
-        )
+        progress(f"checking {num_text(len(unknown), 'new file')} ({size_text(size_bytes)})")
     inspect = functools.partial(
         _inspect_files,
         required=columns.required,

@@ -216,7 +216,7 @@ def _too_few(
     )
     lines = unread.lines(others_read=bool(kept))
     if lines:
-        return InputError(f"{few}. {'. '.join(lines)}")
+        return InputError("\n- ".join([f"{few}. dmix could not read these records:", *lines]))
     return InputError(
         f"{few}; give more text. dmix holds out one document in {_ONE_IN}, or the end of a document longer "
         f"than {_MIN_ITEM_CHARACTERS / _TAKEN_OF_AN_END:,.0f} characters"

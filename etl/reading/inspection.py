@@ -213,8 +213,9 @@ def _check_one_document_a_line(found: FoundFile) -> None:
     is_object = first.startswith(b"{") and not first.endswith(b"}") and not following.startswith(b"{")
     if not first.startswith(b"[") and not (is_object and following):
         return
+    form = "one JSON list" if first.startswith(b"[") else "one JSON object over several lines"
     raise InputError(
-        f"{found.path} is one JSON document over several lines, expected one object per line. Convert it "
+        f"{found.path} is {form}, expected one object per line (JSON Lines). Convert it "
         f"with: {_conversion(found, '.[]' if first.startswith(b'[') else '.')} , then give the new file"
     )
 

@@ -82,7 +82,7 @@ def find_contamination(
     with held_lock(warehouse.lock_of("screening", screening), what=f"screening {screening}", of_job=True):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
-            progress(f"contamination: {_summary(known)} (from an earlier search)")
+            progress(f"evaluation items: {_summary(known)} (from an earlier search)")
             return known
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
@@ -101,7 +101,7 @@ def find_contamination(
             items_too_short=len(NgramIndex(items).too_short),
             items_sha256=items_digest(items),
         )
-        progress(f"contamination: {_summary(made)}")
+        progress(f"evaluation items: {_summary(made)}")
         return finish_screening(warehouse, made)
 
 
@@ -121,10 +121,10 @@ def _search_files(
     """Leaves the findings of every label file in `folder`, also where there are none."""
     todo = sorted(files_to_search(folder, files), key=lambda file: -file.rows.text_bytes)
     megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
+    known = len(files) - len(todo)
+    before = f"; {known:,} of {len(files):,} label files searched before" if known else ""
     progress(
-        f"contamination: searching for {num_text(len(items), 'item')} in {megabytes:,.1f} MB of text "
-        f"({len(todo)} "
-        f"of {num_text(len(files), 'label file')})"
+        f"evaluation items: searching {megabytes:,.1f} MB of text for {num_text(len(items), 'item')}{before}"
     )
 
     def line(seconds: float) -> str | None:
@@ -171,12 +171,13 @@ def _findings(folder: Path, file: ScreenedFile) -> Path:
 
 
 def _summary(screening: Screening) -> str:
-    short = (
-        f" ({screening.items_too_short:,} of these items are too short for the search)"
-        if screening.items_too_short
+    short = f"; too short for the search: {screening.items_too_short:,}" if screening.items_too_short else ""
+    listed = (
+        ". The view 'contamination' lists them; 'overlap' is the share of the item that the document contains"
+        if screening.found
         else ""
     )
     return (
-        f"{screening.found:,} of {num_text(screening.documents, 'document')} contain one of "
-        f"{num_text(screening.items, 'item')}{short}"
+        f"{screening.found:,} of {num_text(screening.documents, 'document')} contain an item or 13 "
+        f"consecutive words of one ({num_text(screening.items, 'item')} searched{short}){listed}"
     )

@@ -110,10 +110,7 @@ def find_duplicates(
     with held_lock(warehouse.lock_of("screening", screening), what=f"screening {screening}", of_job=True):
         known = find_screening(warehouse, KIND, screening)
         if known is not None:
-            progress(
-                f"duplicates: {known.found:,} of {num_text(known.documents, 'document')} (from an "
-                "earlier search)"
-            )
+            progress(f"duplicates: {_summary(known.found, known.documents)} (from an earlier search)")
             return known
         check_label_files(warehouse, corpora)
         files = screened_files(warehouse, corpora)
@@ -121,7 +118,7 @@ def find_duplicates(
             refuse_links(warehouse.text_digests)
             _digest_files(executor, warehouse, files, progress)
         found = _find(executor, warehouse, files, folder=warehouse.screening(KIND, screening))
-        progress(f"duplicates: {sum(found.values()):,} of {num_text(_documents(files), 'document')}")
+        progress(f"duplicates: {_summary(sum(found.values()), _documents(files))}")
         return finish_screening(
             warehouse,
             Screening(
@@ -134,6 +131,10 @@ def find_duplicates(
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
+
+
+def _summary(found: int, documents: int) -> str:
+    return f"{found:,} of {num_text(documents, 'document')} have the same words as an earlier one"
 
 
 def files_to_digest(warehouse: Warehouse, files: Iterable[ScreenedFile]) -> list[ScreenedFile]:
@@ -168,11 +169,9 @@ def _digest_files(
     """Writes the digests of all label files that have none."""
     todo = sorted(files_to_digest(warehouse, files), key=lambda file: -file.rows.text_bytes)
     megabytes = sum(file.rows.text_bytes for file in todo) / 1e6
-    progress(
-        f"duplicates: reading {megabytes:,.1f} MB of text in {len(todo)} of "
-        f"{num_text(len(files), 'label file')}; an "
-        "earlier search read the others"
-    )
+    known = len(files) - len(todo)
+    before = f"; {known:,} of {len(files):,} label files read before, or equal to others" if known else ""
+    progress(f"duplicates: reading {megabytes:,.1f} MB of text{before}")
 
     def line(seconds: float) -> str | None:
         done = sum(file.rows.text_bytes for file in todo if _digests_of(warehouse, file).is_file()) / 1e6

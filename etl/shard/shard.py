@@ -7,6 +7,7 @@ is, `shard_tasks` for what a worker does, `publish` for the protocol between the
 
 import dataclasses
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,7 +25,6 @@ from dmix.etl.shard.plan import ShardPlan, plan_dataset, published_dataset, refe
 from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.shard.tasks import (
     ShardJob,
-    StageSeconds,
     Work,
     encode_shard_input,
     run_shard_inputs,
@@ -49,6 +49,8 @@ from dmix.warehouse_schema.taxonomy import FIELDS
 
 if TYPE_CHECKING:
     from dmix.etl.screening.ngrams import EvaluationItem
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["ShardSettings", "shard_dataset"]
 
@@ -94,13 +96,23 @@ def shard_dataset(
         excluded = excluded_documents(warehouse, plan.corpora, screenings)
         for version in plan.corpora if screenings else ():
             progress(
-                f"{excluded[version.corpus]:,} of {version.documents:,} {version.field} documents left out"
+                f"{version.corpus}: {excluded[version.corpus]:,} of "
+                f"{num_text(version.documents, 'document')} left out of the training samples, because "
+                f"{_why_left_out(plan)}"
             )
         shard_inputs = without_found(
             plan.shard_inputs, warehouse=warehouse, corpora=plan.corpora, screenings=screenings
         )
         plan = dataclasses.replace(plan, shard_inputs=shard_inputs)
         return _make(executor, warehouse, plan, excluded=sum(excluded.values()), progress=progress, work=work)
+
+
+def _why_left_out(plan: ShardPlan) -> str:
+    """Which documents a dataset leaves out, in words."""
+    reasons = (["they are copies of others"] if plan.drop_duplicates else []) + (
+        ["they contain text of evaluation items"] if plan.items and plan.remove_contaminated else []
+    )
+    return " or ".join(reasons)
 
 
 def _screen(
@@ -139,14 +151,18 @@ def _make(
     for place in {folder, warehouse.stream(plan.dataset)}:
         publish_bytes(place / "tokenizer.json", plan.tokenizer.json_bytes)
     pending = [shard_input for shard_input in plan.all_shard_inputs if _record(job, shard_input) is None]
+    done = len(plan.all_shard_inputs) - len(pending)
+    before = (
+        f"; {done:,} of {len(plan.all_shard_inputs):,} groups of documents are done already" if done else ""
+    )
     progress(
-        f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text in {len(plan.all_shard_inputs)} "
-        f"shard inputs, {len(plan.all_shard_inputs) - len(pending)} of them already finished; tokenizer "
-        f"{plan.tokenizer.name} ({plan.tokenizer.engine})"
+        f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text to encode with tokenizer "
+        f"{plan.tokenizer.name}{before}"
     )
     if pending:
         seconds = run_shard_inputs(executor, pending, job=job, progress=progress, work=work)
-        progress(_speed(pending, seconds, time.perf_counter() - start))
+        logger.info("seconds of all workers: %s", seconds)
+        progress(_speed(pending, time.perf_counter() - start))
     manifest = DatasetManifest(
         dataset=plan.dataset,
         name=plan.name,
@@ -247,12 +263,7 @@ def _check_counts(manifest: DatasetManifest, corpora: Sequence[CorpusVersion], *
         )
 
 
-def _speed(shard_inputs: Sequence[ShardInput], seconds: StageSeconds, wall_seconds: float) -> str:
-    """A line about speed: over all workers for the whole, a worker for each stage."""
+def _speed(shard_inputs: Sequence[ShardInput], wall_seconds: float) -> str:
+    """A line about speed, over all workers."""
     megabytes = sum(shard_input.text_bytes for shard_input in shard_inputs) / 1e6
-    stages = {"read": seconds.read, "encode": seconds.encode, "write": seconds.write}
-    listed = ", ".join(f"{name} {megabytes / max(took, 1e-9):,.0f}" for name, took in stages.items())
-    return (
-        f"tokenised {megabytes:,.1f} MB in {wall_seconds:,.1f} s ({megabytes / wall_seconds:,.0f} MB/s); "
-        f"MB/s per worker: {listed}"
-    )
+    return f"encoded {megabytes:,.1f} MB in {wall_seconds:,.1f} s ({megabytes / wall_seconds:,.1f} MB/s)"

@@ -30,7 +30,7 @@ from dmix.warehouse_schema.files.layout import storage_errors
 from dmix.warehouse_schema.files.manifests import TokenizerFile
 from dmix.warehouse_schema.files.storage import Place
 from dmix.warehouse_schema.progress import Progress
-from dmix.warehouse_schema.sizes import num_text, size_text
+from dmix.warehouse_schema.sizes import size_text
 from dmix.warehouse_schema.taxonomy import slug
 
 BATCH_BYTES = 8 << 20
@@ -171,8 +171,8 @@ def run_shard_inputs(
         done = [shard_input for shard_input in shard_inputs if shard_input.fingerprint in known]
         done_bytes = sum(shard_input.text_bytes for shard_input in done)
         return (
-            f"tokenised {len(done)} of {num_text(len(shard_inputs), 'shard input')}, {size_text(done_bytes)}"
-            f" of {size_text(total_bytes)} ({size_text(round(done_bytes / seconds))}/s)"
+            f"encoded {size_text(done_bytes)} of {size_text(total_bytes)} "
+            f"({size_text(round(done_bytes / seconds))}/s)"
             if done
             else None
         )

@@ -25,6 +25,7 @@ from dmix.warehouse_schema.files.weights import (
     file_digest,
 )
 from dmix.warehouse_schema.gpus import has_gpu
+from dmix.warehouse_schema.hub import asking_hub, not_found
 from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
@@ -142,11 +143,11 @@ def fetched(model: SourceModel) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(model.folder, allow_patterns=list(_WEIGHT_FILES)))
-        if not list(folder.glob("*.safetensors")):
-            folder = Path(
-                snapshot_download(model.folder, allow_patterns=[*_WEIGHT_FILES, *_OLD_WEIGHT_FILES])
-            )
+        with asking_hub(model.folder) as where:
+            folder = Path(snapshot_download(model.folder, allow_patterns=list(_WEIGHT_FILES), **where))
+            if not list(folder.glob("*.safetensors")):
+                files = [*_WEIGHT_FILES, *_OLD_WEIGHT_FILES]
+                folder = Path(snapshot_download(model.folder, allow_patterns=files, **where))
     except Exception as error:  # the hub's client raises many kinds, without a common base
         raise NotFoundError(
             f"dmix cannot download the weights of {model.name!r} ({first_line(error)}); run 'hf "
@@ -182,20 +183,17 @@ def load_network(folder: Path, settings: GenerationSettings, *, device: str) -> 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keeps bars, remarks and retries of transformers and the hub off stderr, which shows dmix's progress."""
-    from huggingface_hub import logging as hub_logging
+    """Keeps bars and remarks of transformers off stderr, which shows dmix's progress."""
     from transformers.utils import logging as transformers_logging
 
     bars = transformers_logging.is_progress_bar_enabled()
-    levels = {log: log.get_verbosity() for log in (transformers_logging, hub_logging)}
+    level = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
-    for log in levels:
-        log.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
-        for log, level in levels.items():
-            log.set_verbosity(level)
+        transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
 
@@ -213,9 +211,14 @@ def _config_and_tokenizer(name: str) -> tuple["PretrainedConfig", Any]:
     parts = []
     for what, kind in (("configuration", AutoConfig), ("tokenizer", AutoTokenizer)):
         try:
-            with quiet_libraries():
-                parts.append(kind.from_pretrained(location, trust_remote_code=False))
+            with quiet_libraries(), asking_hub(location) as where:
+                parts.append(kind.from_pretrained(location, trust_remote_code=False, **where))
         except Exception as error:  # hub, network, conversion: dozens of unrelated types
+            if not folder.is_dir():
+                raise NotFoundError(
+                    f"{not_found(name, error)}; give the folder or hub id of a causal language model "
+                    "with its tokenizer"
+                ) from error
             raise NotFoundError(
                 f"model {name!r} has no {what} ({first_line(error)}); give a folder or hub id with"
                 " a causal language model and its tokenizer"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dmix.etl.publishing.rejects import Reject
+from dmix.etl.publishing.rejects import REASONS, Reject
 from dmix.etl.templates.alternatives import NOTHING, Alternatives
 from dmix.etl.templates.conversations import fitting_template, text_name
 from dmix.warehouse_schema.sizes import num_text
@@ -14,25 +14,40 @@ from dmix.warehouse_schema.sizes import num_text
 _MOST_REJECTS = 10_000
 _MOST_KINDS = 1_000
 _MOST_LINES = 10
+_MOST_FILES = 1_000
 _LONGEST_NAME = 40
 _NO_TEXT = ("id", "_id", "uuid", "url", "date", "timestamp", "meta", "metadata", "label", "source")
 
 # What a person does about records that cannot be read, by reason; the others need no word.
 _REMEDIES = {
-    "invalid_utf8": "convert the file: iconv -f latin1 -t utf-8 FILE > NEW",
+    "invalid_utf8": "convert each file, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+    "malformed_json": "correct the line, or remove it",
     "not_messages": "choose another --template",
+    "too_long": "raise --max-document-bytes, or cut the document",
+    "truncated_input": "copy or download the file again",
+    "damaged_input": "copy or download the file again",
+    "unknown_label": "add the label to the file of --taxonomy",
+    "missing_label": "give the document a label, or choose another column: --classifier column:NAME",
+    "id_not_text": "choose another --id-column",
 }
+
+
+def reason_text(reason: str) -> str:
+    """A reason in words, with what a person does about it."""
+    remedy = _REMEDIES.get(reason, "")
+    return f"{REASONS.get(reason, reason)}{f' ({remedy})' if remedy else ''}"
 
 
 @dataclass
 class _Kind:
     first: Reject
     count: int = 0
+    files: set[str] = field(default_factory=set)
 
 
 @dataclass
 class Unread:
-    """Counts records that were not read, by reason, file and set of columns.
+    """Counts records that were not read, by reason and set of columns.
 
     Attributes:
         read: What is tried on a record; None where a template reads all of several columns.
@@ -44,7 +59,7 @@ class Unread:
 
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    _kinds: dict[tuple[str, str, str], _Kind] = field(default_factory=dict)
+    _kinds: dict[tuple[str, str], _Kind] = field(default_factory=dict)
 
     def add(self, reject: Reject) -> None:
         """Counts a record."""
@@ -52,23 +67,29 @@ class Unread:
         if len(self.rejects) < _MOST_REJECTS:
             self.rejects.append(reject)
         columns = reject.detail if reject.reason == "missing_text" else ""
-        key = (reject.reason, reject.path, columns)
+        key = (reject.reason, columns)
         if key in self._kinds or len(self._kinds) < _MOST_KINDS:
-            self._kinds.setdefault(key, _Kind(reject)).count += 1
+            kind = self._kinds.setdefault(key, _Kind(reject))
+            kind.count += 1
+            if len(kind.files) < _MOST_FILES:
+                kind.files.add(reject.path)
 
     def lines(self, *, others_read: bool) -> tuple[str, ...]:
-        """For each file and kind of record: how many, the first of them, and what helps.
+        """For each kind of record: how many, in how many files, the first of them, and what helps.
 
         Args:
             others_read: Whether the field also has records that were read.
         """
         read = self.read if others_read else NOTHING
         kinds = sorted(self._kinds.values(), key=lambda kind: -kind.count)
-        lines = [_line(kind, all_columns=self.other_columns, read=read) for kind in kinds[:_MOST_LINES]]
+        lines = [
+            _line(kind, all_columns=self.other_columns, read=read, asked=self.read)
+            for kind in kinds[:_MOST_LINES]
+        ]
         more = self.counts.total() - sum(kind.count for kind in kinds[:_MOST_LINES])
         return (
             *lines,
-            *([f"{num_text(more, 'more record')} not read, of other files or kinds"] if more else []),
+            *([f"{num_text(more, 'more record')} not read, for other reasons"] if more else []),
         )
 
     @property
@@ -81,15 +102,27 @@ class Unread:
         return tuple(columns for columns, _ in found.most_common())
 
 
-def _line(kind: _Kind, *, all_columns: Sequence[Sequence[str]], read: Alternatives | None) -> str:
+def _line(
+    kind: _Kind,
+    *,
+    all_columns: Sequence[Sequence[str]],
+    read: Alternatives | None,
+    asked: Alternatives | None,
+) -> str:
     first = kind.first
     remedy = _REMEDIES.get(first.reason, "")
     if first.reason == "missing_text":
-        remedy = text_flag(columns_of_record(first.prefix), all_columns=all_columns, read=read)
-    number = num_text(kind.count, "record")
+        columns = columns_of_record(first.prefix)
+        null = asked is not None and set(columns) & set(asked.columns)
+        remedy = text_flag(columns, all_columns=all_columns, read=read)
+        if null and not set(columns) - null - set(_NO_TEXT):
+            remedy = "their text is null"
+    more = len(kind.files)
+    files = f" in {more:,}{' or more' if more == _MOST_FILES else ''} files" if more > 1 else ""
     return (
-        f"{number} not read, reason {first.reason}; the first is record {first.position} of {first.path}: "
-        f"{first.detail}{f' ({remedy})' if remedy and remedy not in first.detail else ''}"
+        f"{num_text(kind.count, 'record')} not read{files}, reason {first.reason}; the first is record "
+        f"{first.position} of {first.path}: {first.detail}"
+        f"{f' ({remedy})' if remedy and remedy not in first.detail else ''}"
     )
 
 

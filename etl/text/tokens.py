@@ -34,6 +34,7 @@ from dmix.etl.text.token_engines import (
 )
 from dmix.warehouse_schema.errors import InputError, NotFoundError, first_line
 from dmix.warehouse_schema.files.weights import check_model_files
+from dmix.warehouse_schema.hub import asking_hub, not_found
 from dmix.warehouse_schema.text_files import decoded, read_json_object
 
 logger = logging.getLogger(__name__)
@@ -305,11 +306,17 @@ def _from_transformers(name: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
+        with asking_hub(name) as where:
+            tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False, **where)
     except Exception as error:  # hub, network, conversion: dozens of unrelated types
+        if not Path(name).is_dir():
+            raise NotFoundError(
+                f"{not_found(name, error)}; give --tokenizer the folder of your checkpoint, a "
+                f"tokenizer.json, a hub id or {EMBEDDED!r}"
+            ) from None
         raise NotFoundError(
-            f"tokenizer {name!r} is neither a local tokenizer nor on the hub ({first_line(error)}); "
-            "check the spelling and the network, or download the tokenizer and give its folder"
+            f"folder {name} has no tokenizer that transformers can load ({first_line(error)}); put the model's "
+            "tokenizer.json into it, or give another folder with --tokenizer"
         ) from None
     if not tokenizer.is_fast:
         raise InputError(f"tokenizer {name!r} has no fast form; give one with a tokenizer.json")

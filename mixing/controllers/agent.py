@@ -80,9 +80,9 @@ class AgentController:
         found = target_samples / (history.step_samples * history.steps)
         if learnt and abs(found - learnt) > _SUPPLY_TOLERANCE * learnt:
             detail = (
-                "in this run, the target text runs out at another step than in the training of "
-                f"{self.name}. The ratio of target samples to all samples of a run, |T|/(R*M), is "
-                f"{found:.3f} here and was {learnt:.3f} there. To match, set "
+                f"there are {found:.3g} samples of target text for each sample of this run, and "
+                f"{learnt:.3g} in the training of {self.name}. So the target text runs out at another step. "
+                "To match, set "
                 f"--samples-per-step to about {round(target_samples / (learnt * history.steps))}"
             )
             return (ControllerEvent(kind="supply", detail=detail),)

@@ -360,4 +360,4 @@ def _note(prediction: Prediction, mixture_N: Vector, start_N: Vector, *, ceiling
                 "share is unknown."
             )
         return note
-    return "All objectives have effects larger than their noise, or would lose more than that."
+    return "The plan counts every objective: its effects, or what it would lose, are larger than their noise."

@@ -249,7 +249,13 @@ class _Loop:
         self._sums = {}
         if means:
             text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-            self.progress(f"update {self.done['updates']} of {self.settings.steps}: {text}")
+            if self.done["updates"]:
+                self.progress(f"update {self.done['updates']} of {self.settings.steps}: {text}")
+            else:  # --steps begin after these
+                self.progress(
+                    f"critics learn final utilities of trajectories: gradient step {self.done['returns']} of "
+                    f"{self.settings.returns_steps}, {text}"
+                )
         return means
 
     def _identity(self) -> dict[str, Any]:

@@ -79,7 +79,10 @@ def scored_runs(
             )
         )
     if not rows:
-        raise InputError("no trajectory of the set has feedback; run 'dmix mix collect' first")
+        raise InputError(
+            "no trajectory of the set has feedback (scores of proxies) yet, and an agent learns from these; "
+            "run 'dmix mix collect --set NAME' first, with the same name"
+        )
     return rows
 
 

@@ -32,6 +32,9 @@ from dmix.warehouse_schema.text_files import parse_json
 # for steering, for development and for the one confirmation (method §7).
 SPLITS = {"all": range(10), "feedback": range(6), "development": range(6, 8), "confirmation": range(8, 10)}
 
+KEYS = {"continuation": "id, text", "qa": "id, question, answer", "choice": "id, question, choices, label"}
+"""Keys of an item of each kind."""
+
 _LONGEST_LINE_BYTES = 64 << 20
 """A line of an item file. A compressed file of a few kB can hold one that no memory takes."""
 
@@ -104,7 +107,10 @@ class Environment:
     def __post_init__(self) -> None:
         names = self.names
         if not names:
-            raise InputError("the environment file lists no objectives; give at least one")
+            raise InputError(
+                "the environment file lists no objectives; add one, such as {name: exam, role: target, "
+                "kind: qa, path: items/exam.jsonl} under 'objectives:'"
+            )
         if len(set(names)) < len(names):
             raise InputError(f"two objectives have the same name: {', '.join(names)}; rename one")
         for name, scale in self.scales.items():
@@ -210,8 +216,11 @@ def read_items(objective: Objective, folder: str | Path) -> list[Item]:
     items = [build(record, f"{path} line {line}") for line, record in read_records(path)]
     items = [item for item in items if _part(item.item_id) in SPLITS[objective.split]]
     if not items:
+        part = "" if objective.split == "all" else f" in its part {objective.split!r} (key 'split')"
         raise InputError(
-            f"{path} has no items (split {objective.split!r}); give a file with records or another split"
+            f"objective {objective.name!r}: {path} has no items{part}; write one JSON object per line into "
+            f"it, with the keys {KEYS[objective.kind]}"
+            f"{', or choose another split in the environment file' if part else ''}"
         )
     if objective.limit is not None and objective.limit < len(items):
         drawn = np.random.default_rng(objective.seed).permutation(len(items))[: objective.limit]
@@ -361,11 +370,15 @@ def _choice_item(record: dict[str, Any], where: str) -> Item:
 
 def _text(record: dict[str, Any], name: str, where: str) -> str:
     value = record.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(
-            f"{where}: field {name!r} is {value!r}, expected text; correct the record or the kind"
-        )
-    return value
+    if isinstance(value, str) and value.strip():
+        return value
+    kinds = [kind for kind, keys in KEYS.items() if name in keys.split(", ")]
+    got = f"key {name!r} is {value!r}" if name in record else f"the record has no key {name!r}"
+    found = ", ".join(str(key) for key in list(record)[:8]) or "none"
+    raise InputError(
+        f"{where}: {got}, expected text (its keys: {found}). Objectives of the kind {' or '.join(kinds)} "
+        "need it; correct the record, or the kind in the environment file"
+    )
 
 
 def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -377,7 +390,10 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     try:
         if not path.is_file():
-            raise NotFoundError(f"item file {path} does not exist; correct its path")
+            raise NotFoundError(
+                f"item file {path} does not exist; correct its path (in an environment file, paths start "
+                "from the folder of this file)"
+            )
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE_BYTES), b""), start=1):
                 if len(line) == _LONGEST_LINE_BYTES:

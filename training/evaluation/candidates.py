@@ -20,6 +20,7 @@ from dmix.training.run.resuming.checkpoint_files import names_of_run
 from dmix.warehouse_schema.errors import InputError, TrainingError, first_line
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.weights import readable
+from dmix.warehouse_schema.hub import asking_hub
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def model_candidate(model: str) -> Candidate:
     def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         network = load_network(model)
         try:
-            return network, AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            with asking_hub(model) as where:
+                return network, AutoTokenizer.from_pretrained(model, trust_remote_code=False, **where)
         except Exception as error:  # transformers and tokenizers raise many kinds
             raise InputError(
                 f"transformers cannot load the tokenizer of {model} ({first_line(error)}); put its "

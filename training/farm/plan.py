@@ -88,15 +88,16 @@ class FarmPlan:
     def warning(self) -> str:
         """What makes proxies differ from the guided run that the set is for; empty if nothing does."""
         found = self.found
-        supply = found.target_supply * found.run_step_samples / found.step_samples
+        supply = found.target_supply * found.run_step_samples / found.step_samples  # |T| / (R M) of a proxy
         if abs(supply - found.target_supply) <= _SAME_SUPPLY * found.target_supply:
             return ""
         return (
-            "the target text runs out at another step in the proxies than in the guided run. The ratio of "
-            f"target samples to all samples, |T|/(R*M), is {supply:.3f} for proxies (R = "
-            f"{found.step_samples:,}) and {found.target_supply:.3f} for the run (R = "
-            f"{found.run_step_samples:,}). The feedback then fits the run less well; sample a set with "
-            "equal R"
+            f"a proxy draws {found.step_samples:,} samples per step, and the run that the agent will control "
+            f"draws {found.run_step_samples:,}. The target text has {supply:.3g} samples for each sample of "
+            f"a proxy and {found.target_supply:.3g} for each sample of the run. So it runs out at different "
+            "steps, and the agent learns something that does not hold in the run. To train the agent for "
+            f"short runs, give these --samples-per-step {found.step_samples}. Otherwise, make another set: "
+            f"'dmix mix sample --samples-per-step {found.run_step_samples}'"
         )
 
 

@@ -29,6 +29,7 @@ from dmix.warehouse_schema.files.weights import (
     check_saved_model,
     damaged_weights,
 )
+from dmix.warehouse_schema.hub import asking_hub, not_found
 from dmix.warehouse_schema.memory import free_memory
 from dmix.warehouse_schema.sizes import num_text, size_text
 
@@ -210,7 +211,8 @@ def empty_model(
         else:
             check_model_files(Path(model))
             try:
-                config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+                with asking_hub(model) as where:
+                    config = AutoConfig.from_pretrained(model, trust_remote_code=False, **where)
                 check_family(config, model)
                 network = AutoModelForCausalLM.from_config(config)
             except InputError:
@@ -244,13 +246,13 @@ def load_network(name: str) -> PreTrainedModel:
                 raise
             raise _no_model(name, error) from error
     try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        with quiet_transformers(), asking_hub(name) as where:
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False, **where)
             check_family(config, name)
             _check_room(config, name)
             network: PreTrainedModel
             network, found = AutoModelForCausalLM.from_pretrained(
-                name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+                name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **where
             )
     except InputError:
         raise
@@ -279,9 +281,14 @@ def _no_model(name: str, error: Exception) -> InputError:
             f"transformers cannot make a model of the checkpoint {name} ({type(error).__name__}: {said}); "
             "correct its config.json, or download the checkpoint again"
         )
+    if folder.is_dir():
+        return NotFoundError(
+            f"folder {name} is not a checkpoint: it has no config.json ({said}); give the folder that "
+            "save_pretrained wrote, a model file or a hub id"
+        )
     return NotFoundError(
-        f"dmix cannot load a model from {name!r} ({said}); give a model file, a checkpoint folder, "
-        "or a hub id that this machine can reach"
+        f"{not_found(name, error)}; correct the path, or give the name of a model that 'dmix train base' "
+        "made, a model file or another hub id"
     )
 
 

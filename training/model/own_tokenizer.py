@@ -14,6 +14,7 @@ from dmix.mixing.trajectories.encoding import load_tokenizer_file
 from dmix.warehouse_schema.errors import InputError, first_line
 from dmix.warehouse_schema.files.manifests import DatasetManifest
 from dmix.warehouse_schema.files.weights import check_model_files, model_origin
+from dmix.warehouse_schema.hub import asking_hub
 from dmix.warehouse_schema.text_files import read_json_object
 
 if TYPE_CHECKING:
@@ -169,7 +170,10 @@ def own_tokenizer(model: str) -> "PreTrainedTokenizerBase | None":
     from transformers import AutoTokenizer  # seconds
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        with asking_hub(model) as where:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                model, trust_remote_code=False, **where
+            )
     except Exception as error:  # transformers and tokenizers raise many kinds
         if not folder.is_dir() and isinstance(error, OSError):
             return None  # a hub repository of weights alone

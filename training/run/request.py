@@ -163,7 +163,10 @@ def _warn_of_hub_id(spec: str) -> None:
 
 def unchecked_hub_id(spec: str) -> str:
     """What a user should know who may have mistyped the path of a checkpoint."""
-    return f"no folder {spec} here; dmix takes it as a hub id and has not checked it"
+    return (
+        f"there is no folder {spec} here, so dmix asks the Hugging Face hub for {spec!r}. If you mean a "
+        "folder, correct its path"
+    )
 
 
 def new_run_folder(warehouse: Warehouse, run_id: str, *, of_base_model: bool = False) -> Path:

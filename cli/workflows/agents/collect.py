@@ -143,7 +143,11 @@ def _announce(set_name: str, farm: "FarmPlan", progress: Progress) -> None:
         f"most {num_text(farm.tokens, 'token')} of training"
     )
     if farm.variations:
-        progress("varied proxies: " + ", ".join(f"{n} {name}" for name, n in farm.variations.items()))
+        listed = ", ".join(f"{n} with {name}" for name, n in farm.variations.items())
+        progress(
+            f"varied proxies: {listed}. These differ from the others on purpose, so that the agent learns to "
+            "read scores"
+        )
     if farm.warning:
         progress(f"warning: {farm.warning}")
 

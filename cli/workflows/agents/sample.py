@@ -143,14 +143,21 @@ def _farm_words(report: dict[str, Any]) -> str:
 
 def _sample_result(report: dict[str, Any]) -> Result:
     result = Result(report)
+    steps = num_text(report["steps"], "step")
     result.line(
-        f"R = {num_text(report['samples_per_step'], 'sample')} per step"
-        f" (guided run: {report['run_samples_per_step']:,}), M = {num_text(report['steps'], 'step')};"
-        f" |T|/(R*M) = {report['target_supply']:.3f};"
-        f" natural mixing covers the target {report['natural_target_coverage']:.3f} times"
+        f"proxies (small models): {steps} of {num_text(report['samples_per_step'], 'sample')} each. The run "
+        f"that the agent will control: {steps} of {num_text(report['run_samples_per_step'], 'sample')} each"
+    )
+    result.line(
+        f"that run reads the whole target text if its share is {report['target_supply']:.1%} on average"
+        if report["target_supply"] < 1
+        else f"that run reads at most {1 / report['target_supply']:.1%} of the target text"
+    )
+    result.line(
+        f"under natural mixing, the run reads the target text {report['natural_target_coverage']:.2f} times"
     )
     result.table(
-        ["field", "active domains", "effective number"],
+        ["field", "domains with samples", "effective number"],
         [tuple(field.values()) for field in report["fields"]],
     )
     if "coverage" not in report:
@@ -174,12 +181,21 @@ def _sample_result(report: dict[str, Any]) -> Result:
         ["target share", "fewest", "most", "steps without data"], rows, title="Trajectories per step"
     )
     result.line(
-        f"{num_text(report['trajectories'], 'trajectory')} in set {report['set']}; "
-        f"{num_text(found['empty_cells'], 'pair')} of "
-        "target share and step have no trajectory"
+        f"set {report['set']} has {num_text(report['trajectories'], 'trajectory')}. "
+        f"{_gaps(found['empty_cells'], of=len(rows) * len(found['trajectories_by_cell_and_step'][0]))}"
     )
     result.line(_farm_words(report))
     return result
+
+
+def _gaps(empty: int, *, of: int) -> str:
+    """What the empty places of the table of coverage mean for an agent, and how to fill them."""
+    if not empty:
+        return "At every step, each range of target shares has a trajectory"
+    return (
+        f"Of {of:,} pairs of a step and a range of target shares, {empty:,} have no trajectory: an agent "
+        "learns nothing about these. For more trajectories, raise --paths or --random-paths"
+    )
 
 
 def _ranges(counts: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmix.cli.show.output import get_ready_to_show
+from dmix.cli.show.output import get_ready_to_show, warehouse_flag
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.shard import dataset_result, make_dataset
 from dmix.cli.workflows.preflight import check_classifier, check_id_column, check_inputs
@@ -16,7 +16,7 @@ from dmix.etl.shard.settings import ShardSettings
 from dmix.etl.templates.alternatives import NOTHING
 from dmix.etl.templates.chat_model import MODEL
 from dmix.etl.templates.templates import special_token_flags
-from dmix.etl.templates.unread import columns_of_record, text_flag
+from dmix.etl.templates.unread import columns_of_record, reason_text, text_flag
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.errors import InputError
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # Files without the text column, and columns of each, that a message names.
 _MOST_FILES, _MOST_COLUMNS = 3, 12
+# Reasons for rejects that messages explain, the most frequent ones.
+_MOST_REASONS = 5
 
 
 def classify_text(
@@ -113,7 +115,13 @@ def classify_text(
         result = _outcomes_result(outcomes)
         for line in _advice(warehouse, outcomes, settings):
             result.line(line)
-        if shard is not None:
+        if shard is None:
+            flag = warehouse_flag(warehouse.root)
+            result.line(
+                f"next, make training samples: dmix etl shard{flag} (with --environment FILE, it leaves out "
+                "documents with evaluation items)"
+            )
+        else:
             result = _with_dataset(result, dataset_result(manifest, existed=existed))
         get_ready_to_show()
         catalog.end(progress)
@@ -135,7 +143,10 @@ def _advice(
     warehouse: Warehouse, outcomes: "Sequence[CorpusOutcome]", settings: "ClassifySettings"
 ) -> list[str]:
     """How to read records that lack the text, and how to encode the special tokens of a chat template."""
-    lines = [line for outcome in outcomes for line in without_text(warehouse, outcome.version, settings)]
+    lines = []
+    for outcome in outcomes:
+        lines += _why_rejected(warehouse, outcome)
+        lines += without_text(warehouse, outcome.version, settings)
     if tokens := special_token_flags(settings):
         folder = shlex.quote(str(settings.template).removeprefix(MODEL))
         lines.append(
@@ -143,6 +154,23 @@ def _advice(
             f"--tokenizer {folder}{tokens}"
         )
     return lines
+
+
+def _why_rejected(warehouse: Warehouse, outcome: "CorpusOutcome") -> list[str]:
+    """A line for each of the most frequent reasons, with what helps, and the command that lists all rejects.
+
+    `without_text` speaks of records without the text column.
+    """
+    corpus, found = outcome.version.corpus, _rejected(outcome)
+    if not found:
+        return []
+    lines = [
+        f"{corpus}: {num_text(count, 'document')} rejected, {reason}: {reason_text(reason)}"
+        for reason, count in list(found.items())[:_MOST_REASONS]
+        if reason != "missing_text"
+    ]
+    query = f"SELECT path, position, reason, detail FROM rejects WHERE corpus = '{corpus}'"
+    return [*lines, f'{corpus}: to list the rejects: dmix sql{warehouse_flag(warehouse.root)} "{query}"']
 
 
 def _with_dataset(corpora: Result, dataset: Result) -> Result:
@@ -328,11 +356,11 @@ def _outcomes_result(outcomes: "list[CorpusOutcome]") -> Result:
     for outcome in outcomes:
         _skipped(result, outcome.plan)
         version, plan = outcome.version, outcome.plan
-        state = "published" if outcome.published else "unchanged"
+        parts = len(plan.kept) + len(plan.to_do)
+        kept = f"; {len(plan.kept):,} of {num_text(parts, 'part')} kept from before" if plan.kept else ""
         result.line(
-            f"{version.corpus} v{version.version} {state}: {num_text(version.documents, 'document')}, "
-            f"{version.rejected:,} rejected; {num_text(len(plan.to_do), 'part')} made, "
-            f"{num_text(len(plan.kept), 'part')} kept"
+            f"{version.corpus}, version {version.version}{'' if outcome.published else ' (unchanged)'}: "
+            f"{num_text(version.documents, 'document')} with a domain, {version.rejected:,} rejected{kept}"
         )
         asked = _asked(version)
         if asked:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmix.cli.show.output import warehouse_flag
 from dmix.cli.show.result import Result
 from dmix.cli.workflows.data.kept_out import evaluation_items
 from dmix.warehouse_schema.files.layout import Warehouse
@@ -136,9 +137,14 @@ def _screening_result(warehouse: Warehouse, screening: "Screening", sql: str, pr
     result = Result(facts, screening)
     if rows:
         result.table(columns, rows)
-    result.line(
-        f"found {screening.found:,} of {num_text(screening.documents, 'document')}. To list them, run dmix "
-        "sql "
-        f"\"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
-    )
+    if screening.found:
+        root = warehouse.root
+        flag = "--drop-duplicates" if screening.kind == "duplicates" else "--environment FILE"
+        result.line(
+            f"to list them: dmix sql{warehouse_flag(root)} "
+            f"\"SELECT * FROM {screening.kind} WHERE screening = '{screening.screening}'\""
+        )
+        result.line(f"to leave them out of a dataset: dmix etl shard{warehouse_flag(root)} {flag}")
+    else:
+        result.line(f"found none in {num_text(screening.documents, 'document')}")
     return result

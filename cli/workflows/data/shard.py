@@ -190,9 +190,9 @@ def dataset_result(manifest: "DatasetManifest", *, existed: bool | None = None) 
             "documents",
             "tokens",
             "samples",
-            "active domains",
-            "effective domains",
-            "effective number",
+            "domains with samples",
+            "effective number, by samples",
+            "by documents",
         ],
         [
             (f.field, f.documents, f.tokens, f.samples, f.active, f.effective, f.effective_documents)

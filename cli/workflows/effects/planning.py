@@ -1,5 +1,6 @@
 """A mixture from stored effects, checked by runs where asked, and its file: `dmix mix plan`."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,12 @@ def plan_from_effects(
     _add_table(result, planned)
     for line in promise_lines(planned):
         result.line(line)
-    result.line(f"would write {out}" if path is None else f"wrote {path}")
+    result.line(
+        f"would write {out}"
+        if path is None
+        else f"wrote {path}. To train with this mixture: dmix train --controller "
+        f"{shlex.quote(f'static:{path}')} --model MODEL"
+    )
     return result
 
 

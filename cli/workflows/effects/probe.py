@@ -302,8 +302,7 @@ def effects_result(stored: "StoredEffects") -> Result:
         [(*list(o.values())[:-1], "yes" if o["telling"] else "no") for o in objectives],
     )
     result.line(
-        f"effects {stored.name}; to plan a mixture, run 'dmix mix plan --probe {stored.name}"
-        " --out mixture.yaml'"
+        f"effects {stored.name}. Next, plan a mixture: dmix mix plan --probe {stored.name} --out mixture.yaml"
     )
     return result
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
-from signal import SIG_UNBLOCK, SIGTERM, pthread_sigmask
+from signal import SIG_DFL, SIG_UNBLOCK, SIGTERM, pthread_sigmask, signal
 from typing import TYPE_CHECKING
 
 from dmix.cli.show.output import say
@@ -50,8 +50,13 @@ def _start_helper() -> None:
 
 
 def _begin_training() -> int:
-    """Imports what training needs; the id of this process."""
+    """Imports what training needs; the id of this process.
+
+    Composer (0.32) handles SIGTERM by an exception. While this process has no run, that would end as a
+    traceback behind the last line of the command.
+    """
     importlib.import_module("dmix.training.run.launch")
+    signal(SIGTERM, SIG_DFL)
     return os.getpid()
 
 

@@ -125,14 +125,15 @@ def _full_disk(warehouse: Warehouse, config: "RunConfig", disk: "RunDisk") -> st
 def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Speed | None") -> None:
     """Lines and a table about what a run takes, beside the facts of the result."""
     facts = result.facts
+    ranks = facts["ranks"]
     result.line(
         f"{num_text(facts['parameters'], 'parameter')}, {num_text(facts['batches'], 'batch')}, "
-        f"{num_text(facts['microbatch_size'], 'sample')} per forward pass; each of "
-        f"{num_text(facts['ranks'], 'rank')} needs about "
-        f"{size_text(memory.total)} of memory:"
+        f"{num_text(facts['microbatch_size'], 'sample')} per forward pass; "
+        f"{'the training process' if ranks == 1 else f'each of {ranks} training processes'} needs about "
+        f" {size_text(memory.total)} of memory:"
     )
     result.table(
-        ["memory per rank", "size"],
+        ["memory per process", "size"],
         [(name, size_text(size)) for name, size in dataclasses.asdict(memory).items()],
     )
     result.line(f"disk: {disk}; to change this, set checkpoints_kept and keep in the training file")

@@ -30,13 +30,14 @@ def test_sample_shows_budget_dimensions_and_coverage(dmix):
     code, out, err = dmix(*SMALL)
     assert code == 0, err
     # 860 samples in 5 steps: 172 a step, so 176 in batches of 8; 400 / (176 * 5) = .4545
-    assert "R = 176 samples per step" in err
-    assert "|T|/(R*M) = 0.455" in err
-    assert "natural mixing covers the target 1.023 times" in err
+    assert "5 steps of 176 samples each" in err
+    assert "reads the whole target text if its share is 45.5% on average" in err
+    assert "under natural mixing, the run reads the target text 1.02 times" in err
     assert "4 of 4 paths of Algorithm 1" in err
     assert "effective number" in out
     assert "steps without data" in out
-    assert "6 trajectories in set first" in err
+    assert "set first has 6 trajectories" in err
+    assert "pairs of a step and a range of target shares" in err and "raise --paths or --random-paths" in err
 
 
 def test_sample_fills_the_view(dmix):

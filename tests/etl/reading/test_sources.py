@@ -153,8 +153,8 @@ def test_kind_follows_from_the_ending(name, kind):
         ("a.jsonl.zst", gzip.compress(LINE, mtime=0), "ending of a zstd file, but contains gzip"),
         ("a.jsonl.gz", XZ, "ending of a gzip file, but contains xz"),
         ("a.parquet", LINE, "ending of a parquet file, but contains another format"),
-        ("a.json", b'[\n{"text": "a"}]', "one JSON document over several lines.*jq -c"),
-        ("a.json.gz", gzip.compress(b'\n{\n "text": 1}', mtime=0), "one JSON document over several lines"),
+        ("a.json", b'[\n{"text": "a"}]', "one JSON list, .*jq -c '.\\[\\]'"),
+        ("a.json.gz", gzip.compress(b'\n{\n "text": 1}', mtime=0), "one JSON object over several lines"),
     ],
 )
 def test_content_that_does_not_fit_the_ending_is_refused_with_the_fix(tmp_path, name, content, message):

@@ -188,9 +188,11 @@ def test_documents_left_out_are_counted_by_field(screened, tmp_path):
     warehouse, said = screened.copied(tmp_path / "copy"), []
     settings = ShardSettings(**SMALL, drop_duplicates=True)
     shard_dataset(None, warehouse, corpora=screened.corpora, settings=settings, progress=said.append)
-    lines = [line for line in said if line.endswith("documents left out")]
-    assert [line.split()[2:4] for line in lines] == [["7", "source"], ["4", "target"]]
-    assert sum(int(line.split()[0]) for line in lines) == screened.duplicates.found
+    lines = [line for line in said if "left out of the training samples" in line]
+    assert [line.split()[0] for line in lines] == ["main-source:", "main-target:"]
+    assert [line.split()[3] for line in lines] == ["7", "4"]
+    assert sum(int(line.split()[1]) for line in lines) == screened.duplicates.found
+    assert all(line.endswith("because they are copies of others") for line in lines)
 
 
 def test_rows_of_findings_are_sorted(screened):
@@ -212,7 +214,8 @@ def test_reported_contamination_stays_in_a_dataset_of_the_same_id(screened, tmp_
     )
     assert found == plain
     assert sum(stream.documents for stream in plain.streams) == 11
-    assert "2 of 11 documents contain one of 4 items (1 of these items are too short" in said[0]
+    assert "2 of 11 documents contain an item" in said[0] and "(4 items searched; too short" in said[0]
+    assert not any("left out" in line for line in said)
     sync(warehouse)
     rows = ask(warehouse, "select distinct dataset, removed from contamination order by removed nulls last")
     assert rows == [(screened.clean.dataset, True), (plain.dataset, None)]
@@ -240,7 +243,7 @@ def test_a_new_version_reads_its_new_files_alone(workers, screened, tmp_path):
     more = _etl.write_corpus(warehouse, "main-source", "source", files, version=2)
     said = []
     found = find_duplicates(workers, warehouse, corpora=[more, screened.corpora[1]], progress=said.append)
-    assert "in 1 of 4 label files" in said[0]
+    assert "; 3 of 4 label files read before" in said[0]
     assert found.found == 5
 
 
@@ -265,7 +268,9 @@ def test_a_killed_search_goes_on_with_the_same_bytes(screened, tmp_path):
     sorted(folder.glob("*.parquet"))[0].unlink()
     said = []
     again = find_contamination(None, warehouse, corpora=screened.corpora, items=ITEMS, progress=said.append)
-    assert "2 of 3 label files" in said[0]  # one was removed here, one had no findings to keep
+    assert (
+        "; 1 of 3 label files searched before" in said[0]
+    )  # one was removed here, one had no findings to keep
     assert {path.name: path.read_bytes() for path in folder.glob("*.parquet")} == content
     assert (again.files, again.found) == (found.files, 2)
 

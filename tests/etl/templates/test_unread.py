@@ -5,12 +5,12 @@ import shlex
 
 import pytest
 
-from dmix.etl.publishing.rejects import Reject
+from dmix.etl.publishing.rejects import REASONS, Reject
 from dmix.etl.reading.documents import Columns
 from dmix.etl.templates.alternatives import Alternatives
 from dmix.etl.templates.settings import TextSettings
 from dmix.etl.templates.templates import template_of
-from dmix.etl.templates.unread import Unread, columns_of_record, text_flag
+from dmix.etl.templates.unread import Unread, columns_of_record, reason_text, text_flag
 
 TEXT = Alternatives(None, ("text",))
 
@@ -28,6 +28,32 @@ def test_all_names_of_the_text_are_in_one_flag():
     lines = unread.lines(others_read=True)
     assert len(lines) == 2 and all("--template first:text,body,content" in line for line in lines)
     assert all("--template first:body,content" in line for line in unread.lines(others_read=False))
+
+
+def test_the_same_fault_in_many_files_is_one_line():
+    unread = Unread(read=TEXT)
+    for number in range(12):
+        unread.add(Reject(f"{number}.txt", 1, "invalid_utf8", "byte 3 of the text: invalid", "caf"))
+    unread.add(Reject("a.jsonl", 4, "malformed_json", "invalid literal", "not json"))
+    first, second = unread.lines(others_read=False)
+    assert first.startswith(
+        "12 records not read in 12 files, reason invalid_utf8; the first is record 1 of 0.txt"
+    )
+    assert first.endswith("(convert each file, for example: iconv -f latin1 -t utf-8 OLD > NEW)")
+    assert second.startswith("1 record not read, reason malformed_json; the first is record 4 of a.jsonl")
+
+
+def test_a_text_that_is_null_is_not_taken_for_one_under_another_name():
+    unread = Unread(read=TEXT)
+    without_text(unread, {"text": None})
+    without_text(unread, {"id": 1, "body": "x"})
+    null, body = sorted(unread.lines(others_read=True), key=lambda line: "body" in line)
+    assert null.endswith("(their text is null)") and "--template first:text,body" in body
+
+
+def test_every_reason_has_words():
+    assert "not UTF-8" in reason_text("invalid_utf8") and "iconv" in reason_text("invalid_utf8")
+    assert all(reason_text(reason).startswith(words) for reason, words in REASONS.items())
 
 
 def test_one_flag_reads_chats_and_columns_too():

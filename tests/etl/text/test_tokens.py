@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -249,8 +250,18 @@ def test_unknown_hub_id_is_a_clear_error(monkeypatch):
         raise OSError("nobody/nothing is not a valid model identifier\nmore lines")
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", refuse)
-    with pytest.raises(NotFoundError, match=r"nor on the hub \(nobody/nothing is not a valid model ident"):
+    monkeypatch.setattr("dmix.warehouse_schema.hub.hub_is_known", lambda: True)
+    with pytest.raises(NotFoundError, match=r"no folder nobody/nothing, .*\(nobody/nothing is not a val"):
         load_tokenizer("nobody/nothing")
+
+
+def test_a_mistyped_folder_is_refused_at_once_where_the_hub_cannot_be_reached(monkeypatch, caplog):
+    monkeypatch.setattr("dmix.warehouse_schema.hub.hub_is_known", lambda: False)
+    started = time.monotonic()
+    with pytest.raises(NotFoundError, match=r"no folder my-chekpoint, .*cannot reach the Hugging Face hub"):
+        load_tokenizer("my-chekpoint")
+    assert time.monotonic() - started < 30  # the hub's client alone tries for a minute
+    assert not caplog.records
 
 
 def test_folder_with_vocabulary_and_merges_is_converted(tmp_path):

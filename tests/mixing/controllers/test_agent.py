@@ -83,7 +83,7 @@ def test_other_target_supply_is_remarked_on_once_at_the_start():
     controller = AgentController(agent(target_supply=0.35), name="agent:first")
     (event,) = controller.propose(history(1)).events  # 70 target samples / (20 * 5) = 0.7
     assert event.kind == "supply"
-    assert "|T|/(R*M), is 0.700 here and was 0.350 there" in event.detail
+    assert "0.7 samples of target text for each sample of this run, and 0.35 in" in event.detail
     assert "--samples-per-step to about 40" in event.detail
     assert controller.propose(history(2)).events == ()
     assert AgentController(agent(target_supply=0.7)).propose(history(1)).events == ()

@@ -60,7 +60,11 @@ def test_a_broken_training_goes_on_and_another_agent_s_is_refused(learnt, tmp_pa
     episodes, checkpoint = learnt[0].episodes, tmp_path / "state.pt"
     settings = replace(SET_TOY, imagined=0.0).resolved("default")
     agent = new_agent(episodes, settings)
-    whole = fit_cql(agent, episodes, settings=settings, progress=quiet)
+    said = []
+    whole = fit_cql(agent, episodes, settings=settings, progress=said.append)
+    steps = settings.returns_steps
+    assert said[0].startswith(f"critics learn final utilities of trajectories: gradient step 1 of {steps}, ")
+    assert said[steps].startswith("update 1 of ")
     with pytest.raises(KeyboardInterrupt):
         fit_cql(agent, episodes, settings=settings, checkpoint=checkpoint, progress=broken_at(3))
     other = SetAgent(SetAgentConfig(**{**arguments_of(agent.config), "scales": [1.0, 1.0]}))

@@ -132,11 +132,14 @@ def test_splits_are_disjoint_and_together_everything(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no items"),
+        (b"", "has no items; .*with the keys id, question, answer$"),
         (b"not json\n", "line 1 is not JSON"),
         (b'{"question": "q", "answer": "a"}\n[1]\n', "line 2 is a list"),
-        (b'{"question": "q"}\n', "line 1: field 'answer' is None"),
-        (b'{"question": "q", "answer": " "}\n', "field 'answer' is ' '"),
+        (
+            b'{"question": "q"}\n',
+            r"line 1: the record has no key 'answer', .*keys: question\).*kind qa need it",
+        ),
+        (b'{"question": "q", "answer": " "}\n', "key 'answer' is ' ', expected text"),
         (b'{"question": "q", "answer": "\xff"}\n', "line 1 is not JSON"),
     ],
 )

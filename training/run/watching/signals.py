@@ -67,9 +67,11 @@ def stop_on_signal(say: Callable[[str], None] = lambda line: None) -> Iterator[S
             request.ended = True
             raise KeyboardInterrupt
         request.receive(number)
+        again = "press Ctrl-C again" if number == signal.SIGINT else "send the signal again"
         say(
-            f"{request.received}: the run saves its state after this batch or scoring, then stops. A signal "
-            f"after more than {forwarded_seconds():.0f} s ends the run at once, without saving"
+            f"stopping ({request.received}): the run finishes this batch or scoring, saves its state, and "
+            "says how to resume. With a large model, this can take minutes. To end the run now and "
+            f"lose the work since its last checkpoint, {again} (after {forwarded_seconds():.0f} s or later)"
         )
 
     def handle_late(number: int, frame: FrameType | None) -> None:

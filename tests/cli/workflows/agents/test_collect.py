@@ -31,7 +31,10 @@ def test_changes_variations_and_warnings_are_said_in_order():
         changes=(SimpleNamespace(digests="items a to b"),), variations={"width*0.5": 2}, warning="R differs"
     )
     assert lines[0] == "accepted: items a to b"
-    assert lines[2:] == ["varied proxies: 2 width*0.5", "warning: R differs"]
+    assert (
+        lines[2].startswith("varied proxies: 2 with width*0.5. These differ") and "agent learns" in lines[2]
+    )
+    assert lines[3:] == ["warning: R differs"]
 
 
 @pytest.mark.parametrize(("in_process", "refused"), [(False, True), (True, False)])

@@ -1,6 +1,7 @@
 """The runs of the quickstart: who trains which, and what is found done."""
 
 import os
+import signal
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -47,6 +48,18 @@ def test_one_core_has_no_second_process(monkeypatch):
         assert pool is None
     with second_process(wanted=False) as pool:
         assert pool is None
+
+
+def test_the_second_process_ends_without_a_word_while_it_has_no_run(monkeypatch):
+    """Composer's handler would end it by an exception, whose traceback people would see."""
+    before = signal.getsignal(signal.SIGTERM)
+    composer = SimpleNamespace(import_module=lambda _: signal.signal(signal.SIGTERM, lambda *_: None))
+    monkeypatch.setattr(module, "importlib", composer)
+    try:
+        assert module._begin_training() == os.getpid()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_run_has_started_with_its_events(tmp_path):

@@ -21,7 +21,8 @@ def test_the_first_signal_is_answered_with_what_happens_next(later):
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.received == "SIGINT"
         (line,) = said
-        assert "saves its state" in line and "more than 1 s ends the run" in line
+        assert "stopping (SIGINT)" in line and "saves its state" in line and "how to resume" in line
+        assert "lose the work since its last checkpoint, press Ctrl-C again (after 1 s" in line
         for passed_on in (signal.SIGTERM, signal.SIGINT):
             os.kill(os.getpid(), passed_on)
         assert not stop.ended
