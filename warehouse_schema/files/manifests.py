@@ -397,9 +397,10 @@ def read_dataset_manifest(warehouse: Warehouse, dataset: str | None = None) -> D
     if not chosen:
         raise NotFoundError(f"dataset {dataset!r} is not in {warehouse.root} (available: {listed})")
     if len(chosen) > 1:
+        named = "the warehouse has {} datasets" if dataset is None else "{} datasets have the name {!r}"
         raise InputError(
-            f"there are {len(chosen)} such datasets; choose one by its id with --dataset (available: "
-            f"{listed})"
+            f"{named.format(len(chosen), dataset)}; choose one with --dataset {chosen[-1].dataset} "
+            f"(id or name; available: {listed})"
         )
     return chosen[0]
 

@@ -49,7 +49,9 @@ def test_a_dataset_is_found_by_id_by_name_and_when_it_is_the_only_one(warehouse,
         assert read_dataset_manifest(warehouse, chosen) == manifest
     write_dataset_manifest(warehouse, make_dataset(dataset="def", name="other"))
     assert read_dataset_manifest(warehouse, "other").dataset == "def"
-    with pytest.raises(InputError, match=r"there are 2 such datasets; choose one by its id with --dataset"):
+    with pytest.raises(
+        InputError, match=r"the warehouse has 2 datasets; choose one with --dataset \w+ \(id or"
+    ):
         read_dataset_manifest(warehouse)
     with pytest.raises(NotFoundError, match=r"dataset 'zzz' is not in .*abc \(small\)"):
         read_dataset_manifest(warehouse, "zzz")
