@@ -33,7 +33,7 @@ from dmix.etl.publishing.rejects import REASONS
 from dmix.etl.spark.executors import ExecutorLike
 from dmix.etl.spark.tasks import metered, reported, run_tasks
 from dmix.etl.synthetic.inputs import generation_of
-from dmix.etl.templates.unread import columns_of_record, text_flag
+from dmix.etl.templates.unread import REMEDIES, columns_of_record, text_flag
 from dmix.warehouse_schema.errors import DmixError, InputError
 from dmix.warehouse_schema.files.layout import Warehouse, checked_name, storage_errors
 from dmix.warehouse_schema.files.locks import held_lock
@@ -52,16 +52,6 @@ from dmix.warehouse_schema.sizes import num_text, size_text
 from dmix.warehouse_schema.taxonomy import FIELDS, Taxonomy, taxonomy_from_labels
 
 logger = logging.getLogger(__name__)
-
-_REMEDIES = {
-    "text_not_string": "name the column that has the text, either with --text-column or with --template",
-    "not_messages": "give a template with your own columns, such as --template '{prompt} {answer}'",
-    "missing_label": "give the right column with --classifier column:NAME",
-    "unknown_label": "use --taxonomy from-data, or give a file with the labels of the data to --taxonomy",
-    "id_not_text": "give the right column with --id-column, or leave --id-column out",
-    "ambiguous_columns": "rename one of the columns",
-    "too_long": "raise --max-document-bytes",
-}
 
 Work = Callable[[PartPlan, LabelJob], dict[str, Any]]
 
@@ -297,7 +287,7 @@ def _check_documents(plan: CorpusPlan, parts: Sequence[LabelPart], folders: Corp
     listed = ", ".join(f"{name} {number:,}" for name, number in reasons.most_common())
     example = _example(parts, folders, reason)
     seen = f" (for example {example['path']}:{example['position']}: {example['detail']})" if example else ""
-    remedy = _REMEDIES.get(reason, "check the inputs")
+    remedy = REMEDIES.get(reason, "check the inputs")
     if reason == "missing_text":
         remedy = text_flag(columns_of_record(example.get("prefix", "")))
     raise InputError(

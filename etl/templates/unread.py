@@ -19,22 +19,24 @@ _LONGEST_NAME = 40
 _NO_TEXT = ("id", "_id", "uuid", "url", "date", "timestamp", "meta", "metadata", "label", "source")
 
 # What a person does about records that cannot be read, by reason; the others need no word.
-_REMEDIES = {
+REMEDIES = {
     "invalid_utf8": "convert each file, for example: iconv -f latin1 -t utf-8 OLD > NEW",
     "malformed_json": "correct the line, or remove it",
-    "not_messages": "choose another --template",
+    "text_not_string": "name the column that has the text, either with --text-column or with --template",
+    "not_messages": "give a template with your own columns, such as --template '{prompt} {answer}'",
     "too_long": "raise --max-document-bytes, or cut the document",
     "truncated_input": "copy or download the file again",
     "damaged_input": "copy or download the file again",
-    "unknown_label": "add the label to the file of --taxonomy",
-    "missing_label": "give the document a label, or choose another column: --classifier column:NAME",
-    "id_not_text": "choose another --id-column",
+    "ambiguous_columns": "rename one of the columns",
+    "id_not_text": "give the right column with --id-column, or leave --id-column out",
+    "missing_label": "give the right column with --classifier column:NAME",
+    "unknown_label": "use --taxonomy from-data, or give a file with the labels of the data to --taxonomy",
 }
 
 
 def reason_text(reason: str) -> str:
     """A reason in words, with what a person does about it."""
-    remedy = _REMEDIES.get(reason, "")
+    remedy = REMEDIES.get(reason, "")
     return f"{REASONS.get(reason, reason)}{f' ({remedy})' if remedy else ''}"
 
 
@@ -110,7 +112,7 @@ def _line(
     asked: Alternatives | None,
 ) -> str:
     first = kind.first
-    remedy = _REMEDIES.get(first.reason, "")
+    remedy = REMEDIES.get(first.reason, "")
     if first.reason == "missing_text":
         columns = columns_of_record(first.prefix)
         null = asked is not None and set(columns) & set(asked.columns)
