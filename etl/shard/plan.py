@@ -263,10 +263,11 @@ def resolve_corpora(warehouse: Warehouse, names: Sequence[str]) -> tuple[CorpusV
     if len(known) == 2 and len(stems) == 1 and not stems & set(known):
         return tuple(read_corpus_version(warehouse, name) for name in known)
     listed = ", ".join(known) or "none; run 'dmix etl classify' first"
+    stem = next((stem for stem in sorted(stems) if {f"{stem}-source", f"{stem}-target"} <= set(known)), None)
+    example = "" if stem is None else f", for example --corpus {stem}-source --corpus {stem}-target"
     raise InputError(
         f"{warehouse.root} has {num_text(len(known), 'corpus')} ({listed}), expected one pair NAME-source "
-        "and "
-        "NAME-target; give each corpus with --corpus"
+        f"and NAME-target; give each corpus with --corpus{example}"
     )
 
 

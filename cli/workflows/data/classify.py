@@ -118,8 +118,8 @@ def classify_text(
         if shard is None:
             flag = warehouse_flag(warehouse.root)
             result.line(
-                f"next, make training samples: dmix etl shard{flag} (with --environment FILE, it leaves out "
-                "documents with evaluation items)"
+                f"next, make training samples: dmix etl shard{flag}   # with --environment FILE, it leaves "
+                "out documents with evaluation items"
             )
         else:
             result = _with_dataset(result, dataset_result(manifest, existed=existed))
