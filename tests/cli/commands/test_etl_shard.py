@@ -52,7 +52,8 @@ SHARD = ("etl", "shard", "--seq-len", "16", "--name", "small")
 def test_shard_shows_domains_and_fields_and_fills_the_catalog(dmix):
     code, out, err = dmix(*SHARD)
     assert code == 0, err
-    assert "active domains" in out
+    assert "domains with samples" in out and "effective number, by samples" in out
+    assert "encoded " in err and "shard input" not in err and "per worker" not in err
     assert "document share" in out
     assert "dataset" in err
     code, out, _ = dmix("etl", "start-state", "--dataset", "small", "--json")

@@ -350,7 +350,7 @@ def test_the_only_pair_of_corpora_is_the_default(warehouse, pair, make_corpus):
     assert resolve_corpora(warehouse, ["main-source@v1"]) == (pair[0],)
     make_corpus("code-target", "target", [[("News", "more")]])
     with pytest.raises(
-        InputError, match=r"3 corpora \(code-target, .*--corpus main-source --corpus main-target$"
+        InputError, match=r"3 corpora \(code-target, .*--corpus main-source --corpus main-target"
     ):
         resolve_corpora(warehouse, ())
     with pytest.raises(InputError, match="write NAME or NAME@vK"):

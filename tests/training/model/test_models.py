@@ -139,8 +139,18 @@ def test_a_model_folder_with_an_absurd_weight_is_no_start(tiny_model, manifest, 
 
 
 def test_a_folder_without_a_model_is_named(manifest, tmp_path):
-    with pytest.raises(NotFoundError, match="cannot load a model from"):
+    with pytest.raises(
+        NotFoundError, match=r"is not a checkpoint: it has no config\.json .*; give the folder"
+    ):
         load_model(str(tmp_path), manifest)
+
+
+def test_a_mistyped_folder_is_no_checkpoint_and_no_hub_id(manifest, monkeypatch):
+    monkeypatch.setattr("dmix.warehouse_schema.hub.hub_is_known", lambda: False)
+    with pytest.raises(
+        NotFoundError, match=r"no folder my-chekpoint, .*cannot reach the .*; correct the path"
+    ):
+        load_model("my-chekpoint", manifest)
 
 
 @pytest.mark.parametrize(
