@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -31,7 +32,7 @@ def hub_is_known() -> bool:
 
 
 @contextmanager
-def asking_hub(name: str) -> Iterator[dict[str, bool]]:
+def asking_hub(name: str) -> Iterator[dict[str, Any]]:
     """Arguments for `from_pretrained` or `snapshot_download`; the log lines of the hub's client are left out.
 
     Without a way to the hub, the arguments restrict the call to the folder and to the files that this machine
