@@ -101,5 +101,6 @@ def remove_unnamed(warehouse: Warehouse, *, dry_run: bool = False, progress: Pro
     if report.found:
         result.table(["path", "bytes"], [(warehouse.relative(g.path), g.size_bytes) for g in report.found])
     verb = "would be removed" if dry_run else "removed"
-    result.line(f"{num_text(len(report.found), 'file')} and folders, {size_text(report.size_bytes)}, {verb}")
+    what = "file or folder" if len(report.found) == 1 else "files or folders"
+    result.line(f"{len(report.found):,} {what}, {size_text(report.size_bytes)}, {verb}")
     return result

@@ -134,8 +134,15 @@ def _made_result(made: "Synthesis", value: dict[str, Any]) -> Result:
     if made.speed:
         speed = made.speed
         result.line(
-            f"{speed.tokens_per_second:,.0f} tokens/s per process, {speed.share:.0%} of the"
-            f" {speed.limit:,.0f} that {speed.bandwidth / 1e9:,.1f} GB/s of memory allow"
+            f"speed: {speed.tokens_per_second:,.0f} tokens per second in each process; the memory of this "
+            f"machine would allow {speed.limit:,.0f}"
+        )
+    poor = facts.generated - facts.kept - facts.empty
+    if poor > facts.generated / 2:
+        result.line(
+            f"dmix dropped {poor:,} of {num_text(facts.generated, 'document')}, as their quality is low. "
+            "A model that has read little text writes such documents; to keep them, give --quality none and "
+            "another --out"
         )
     result.line(f"next: dmix etl classify --source {value['out']}")
     return result

@@ -139,17 +139,13 @@ def test_a_model_folder_with_an_absurd_weight_is_no_start(tiny_model, manifest, 
 
 
 def test_a_folder_without_a_model_is_named(manifest, tmp_path):
-    with pytest.raises(
-        NotFoundError, match=r"is not a checkpoint: it has no config\.json .*give the"
-    ):
+    with pytest.raises(NotFoundError, match=r"is not a checkpoint: it has no config\.json .*give the"):
         load_model(str(tmp_path), manifest)
 
 
 def test_a_mistyped_folder_is_no_checkpoint_and_no_hub_id(manifest, monkeypatch):
     monkeypatch.setattr("dmix.warehouse_schema.hub.hub_is_known", lambda: False)
-    with pytest.raises(
-        NotFoundError, match=r"no folder my-chekpoint, .*cannot reach the .*correct the"
-    ):
+    with pytest.raises(NotFoundError, match=r"no folder my-chekpoint, .*cannot reach the .*correct the"):
         load_model("my-chekpoint", manifest)
 
 

@@ -1,10 +1,11 @@
 """Wrong ranges and speeds are refused before a model is looked for."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from dmix.cli.workflows.data.synthesize import _range, synthesize_text
+from dmix.cli.workflows.data.synthesize import _made_result, _range, synthesize_text
 from dmix.warehouse_schema.errors import InputError
 
 
@@ -31,3 +32,14 @@ def test_a_speed_of_memory_is_above_zero(bandwidth):
             executor=None,
             progress=print,
         )
+
+
+@pytest.mark.parametrize(("kept", "said"), [(2, True), (30, False)])
+def test_text_that_is_mostly_dropped_says_why_and_how_to_keep_it(kept, said):
+    facts = SimpleNamespace(
+        generated=48, kept=kept, share_kept=kept / 48, empty=1, capped=44, tokens=900, tokens_kept=200
+    )
+    made = SimpleNamespace(facts=facts, blocks=6, made=6, speed=None)
+    lines = [block for block in _made_result(made, {"out": "spoken"}).blocks if isinstance(block, str)]
+    assert any("dropped 45 of 48 documents" in line and "--quality none" in line for line in lines) is said
+    assert lines[-1] == "next: dmix etl classify --source spoken"
