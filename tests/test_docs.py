@@ -113,6 +113,7 @@ def test_files_that_the_guides_write_are_what_dmix_reads(tmp_path):
 
     readers = {
         "environment.yaml": load_environment,
+        "judging.yaml": load_environment,
         "model.yaml": lambda path: load_settings(ModelSettings, path),
         "proxy.yaml": lambda path: load_settings(ProxySettings, path),
     }
@@ -123,7 +124,7 @@ def test_files_that_the_guides_write_are_what_dmix_reads(tmp_path):
         (tmp_path / name).write_text(code)
         readers[name](tmp_path / name)
         read.append(name)
-    assert read == ["environment.yaml", "model.yaml", "proxy.yaml", "environment.yaml"]
+    assert read == ["environment.yaml", "judging.yaml", "model.yaml", "proxy.yaml", "environment.yaml"]
 
 
 @pytest.mark.parametrize("name", ["llama-3b", "pythia-1.4b"])

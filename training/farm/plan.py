@@ -95,9 +95,9 @@ class FarmPlan:
             f"a proxy draws {found.step_samples:,} samples per step, and the run that the agent will control "
             f"draws {found.run_step_samples:,}. The target text has {supply:.3g} samples for each sample of "
             f"a proxy and {found.target_supply:.3g} for each sample of the run. So it runs out at different "
-            "steps, and the agent learns something that does not hold in the run. To train the agent for "
-            f"short runs, give these --samples-per-step {found.step_samples}. Otherwise, make another set: "
-            f"'dmix mix sample --samples-per-step {found.run_step_samples}'"
+            "steps, and the agent learns something that does not hold in the run. Make another set "
+            f"with 'dmix mix sample', either with --samples-per-step {found.run_step_samples}, or with "
+            f"--run-samples-per-step {found.step_samples} for runs of this size"
         )
 
 

@@ -58,7 +58,7 @@ def test_the_plan_says_which_proxies_vary_and_that_the_run_has_another_supply(ar
     assert sum(json.loads(shown.out)["variations"].values()) == 2
     assert "varied proxies: " in shown.err
     # 80 target samples in 2 steps of 16 and of 64
-    assert "|T|/(R*M), is 2.500 for proxies (R = 16) and 0.625 for the run (R = 64)" in shown.err
+    assert "2.5 samples for each sample of a proxy and 0.625 for each sample of the run" in shown.err
 
 
 def test_a_stack_is_trained_at_once_where_its_model_allows_it(arguments, tiny_warehouse, tmp_path, capsys):

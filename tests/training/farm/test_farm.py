@@ -462,7 +462,7 @@ def test_another_supply_of_target_in_the_run_is_worth_a_warning(tiny_warehouse, 
     publish_trajectories(tiny_warehouse, "unlike", run_step_samples=48)
     farm = plan_farm(tiny_warehouse, "unlike", environment=environment, proxy=proxy)
     # 80 target samples; 3 steps of 24 and of 48 samples
-    assert "|T|/(R*M), is 1.111 for proxies (R = 24) and 0.556 for the run (R = 48)" in farm.warning
+    assert "1.11 samples for each sample of a proxy and 0.556 for each sample of the run" in farm.warning
 
 
 def test_every_proxy_reads_other_samples():

@@ -103,7 +103,9 @@ def test_another_share_of_the_target_is_worth_a_word(planned, tiny_warehouse):
     assert planned().warning == ""
     name = f"{planned.name}-other"
     publish_trajectories(tiny_warehouse, name, run_step_samples=48)
-    assert "R = 24" in planned(name).warning and "R = 48" in planned(name).warning
+    said = planned(name).warning
+    assert "a proxy draws 24 samples per step" in said and "draws 48." in said
+    assert "--samples-per-step 48, or" in said and "--run-samples-per-step 24" in said
 
 
 @pytest.mark.parametrize(("base", "init"), [(None, "scratch"), ("a", "base")])

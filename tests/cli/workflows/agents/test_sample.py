@@ -36,7 +36,12 @@ def test_a_plan_tells_the_missing_work():
     work = {"missing": 3, "candidate_steps_at_most": 1200, "core_hours_at_most": 0.5}
     said = repr(_sample_result(REPORT | work))
     assert "3 of 8 trajectories are missing" in said and "1,200 steps" in said
-    assert "R = 1,000 samples per step (guided run: 2,000)" in said
+    assert (
+        "proxies (small models): 4 steps of 1,000 samples each" in said and "4 steps of 2,000 samples" in said
+    )
+    assert "the whole target text if its share is 50.0% on average" in said
+    few = repr(_sample_result(REPORT | work | {"target_supply": 4.0}))
+    assert "at most 25.0% of the target text" in few
 
 
 def test_a_set_tells_its_coverage():
@@ -49,4 +54,6 @@ def test_a_set_tells_its_coverage():
     rows = result.df(1)
     assert list(rows["target share"]) == ["0.00 to 0.50", "0.50 to 1.00"]
     assert list(rows["steps without data"]) == ["1, 4", ""] and list(rows["most"]) == [2, 4]
-    assert "8 trajectories in set farm; 2 pairs" in repr(result)
+    assert "set farm has 8 trajectories. Of 8 pairs of a step and a range of target shares, 2" in repr(result)
+    full = coverage | {"trajectories_by_cell_and_step": [[4] * 4] * 2, "empty_cells": 0}
+    assert "each range of target shares has a trajectory" in repr(_sample_result(REPORT | {"coverage": full}))
