@@ -159,10 +159,6 @@ def main(arguments: list[str] | None = None) -> None:
         code = run(arguments)
     except KeyboardInterrupt:
         code = _interrupted(arguments)
-    except SystemExit as ended:  # Composer (0.32) replaces the handler of Ctrl-C when it is imported
-        if ended.code != INTERRUPTED:
-            raise
-        code = _interrupted(arguments)
     if handled:  # what is left to do takes a moment, and nothing is written in it
         signal.signal(signal.SIGINT, end_now)
     # after an interrupt within `exec` of a text, as of dataclasses, 'python -m' ends by SIGINT whatever the

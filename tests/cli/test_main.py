@@ -212,17 +212,6 @@ def test_what_a_library_makes_of_an_interrupt_is_an_interrupt(command_that, caps
     assert capsys.readouterr().err.startswith("interrupted")
 
 
-def test_an_exit_by_the_handler_of_composer_is_an_interrupt(command_that, capsys):
-    command_that(raising(SystemExit(130)))
-    with pytest.raises(SystemExit) as caught:
-        main_module.main(["fail"])
-    assert caught.value.code == 130 and capsys.readouterr().err.startswith("interrupted; ")
-    command_that(raising(SystemExit(143)))
-    with pytest.raises(SystemExit) as caught:
-        main_module.main(["fail"])
-    assert caught.value.code == 143 and capsys.readouterr().err == ""
-
-
 def test_help_and_version_exit_0(capsys):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
