@@ -19,7 +19,7 @@ from dmix.etl.templates.templates import special_token_flags
 from dmix.etl.templates.unread import columns_of_record, reason_text, text_flag
 from dmix.warehouse_schema.catalog.at_end import catalog_at_end
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.files.layout import Warehouse
+from dmix.warehouse_schema.files.layout import Warehouse, checked_name
 from dmix.warehouse_schema.files.locks import refuse_while_working
 from dmix.warehouse_schema.files.manifests import corpus_versions
 from dmix.warehouse_schema.progress import Progress
@@ -78,6 +78,7 @@ def classify_text(
     """
     if not source and not target:
         raise InputError("there is no input; give files, folders or glob patterns with --source and --target")
+    checked_name("corpus", name)
     check_inputs((*source, *target))
     check_id_column((*source, *target), settings.id_column)
     check_classifier(warehouse, settings)

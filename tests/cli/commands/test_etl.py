@@ -116,7 +116,7 @@ def test_config_file_names_the_same_options(inputs, capsys):
         ([], "with --source and --target"),
         (["--source", "nowhere"], "input nowhere does not exist"),
         (["--source", "books/notes.csv"], "ending that dmix does not read"),
-        (["--source", "books", "--max-document-bytes", "0"], "max_document_bytes is 0, expected 1 to"),
+        (["--source", "books", "--max-document-bytes", "0"], "--max-document-bytes is 0, expected 1 to"),
         (
             ["--source", "books", "--classifier", "colum:x"],
             "use embedded, nvidia, nvidia:PATH, column:NAME",

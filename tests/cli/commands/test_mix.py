@@ -150,4 +150,4 @@ def test_the_example_of_the_help_works(dmix):
         *("--top-k", "1", "--paths", "8", "--candidates", "2000"),
     )
     assert code == 0, err
-    assert "12 trajectories in set first" in err
+    assert "set first has 12 trajectories" in err
