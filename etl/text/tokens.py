@@ -315,8 +315,8 @@ def _from_transformers(name: str) -> Tokenizer:
                 f"tokenizer.json, a hub id or {EMBEDDED!r}"
             ) from None
         raise NotFoundError(
-            f"folder {name} has no tokenizer that transformers can load ({first_line(error)}); put the model's "
-            "tokenizer.json into it, or give another folder with --tokenizer"
+            f"folder {name} has no tokenizer that transformers can load ({first_line(error)}); put the "
+            "model's tokenizer.json into it, or give another folder with --tokenizer"
         ) from None
     if not tokenizer.is_fast:
         raise InputError(f"tokenizer {name!r} has no fast form; give one with a tokenizer.json")
