@@ -26,9 +26,9 @@ from dmix.mixing.learning.settings.clone import CloneSettings
 def clone() -> Workflow:
     """Train a baseline agent that imitates the best trajectories.
 
-    Trajectories are series of mixtures. Compare this baseline with an agent from 'dmix agent rl'. The method
-    is behaviour cloning. The utility of a trajectory is the weighted sum of the gains of all objectives
-    (goals). With --aim, the agent also reads the final utility that a run should reach, as in Decision
+    Trajectories are series of mixtures. The best ones have the highest utility, the weighted sum of the gains
+    of all objectives (goals). The method is behaviour cloning. Compare this baseline with an agent from 'dmix
+    agent rl'. With --aim, the agent also reads the final utility that a run should reach, as in Decision
     Transformer.
 
     Example: dmix agent clone --set farm --agent dt --best 1 --aim 1

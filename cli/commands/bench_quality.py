@@ -90,9 +90,9 @@ def quality() -> Workflow:
     makes the runs that other methods learn from, and 'online' tests methods that change mixtures during a
     run. Their 'confirmation' needs a committed protocol-3.yaml.
 
-    A world is a setting that is drawn at random: its corpora, amount of text, learning rate, number of
-    steps, base model and objectives. Settings with worlds have the stage 'worlds'. Four of
-    them also have 'rungs', which tests plans with check runs and plans with probes.
+    A world is a setting that is drawn at random: its corpora, amount of text, learning rate, number of steps,
+    base model and objectives. Settings with worlds have the stage 'worlds'. Four of them also have the stage
+    'rungs'. It tests plans with check runs, and plans with probes.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

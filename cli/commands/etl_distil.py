@@ -16,7 +16,7 @@ from dmix.etl.distilling.settings import DistilSettings
 @settings_options(DistilSettings)
 @calls_workflow
 def distil() -> Workflow:
-    """Train a fast classifier on the labels of another classifier, the teacher.
+    """Train a fast classifier on the labels of a teacher.
 
     The teacher is the classifier that labelled the corpora. The command prints how often both classifiers
     agree. Then 'dmix etl classify --classifier distilled:NAME' labels other documents as fast as the

@@ -14,10 +14,11 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 @executor_options
 @calls_workflow
 def duplicates() -> Workflow:
-    """Find documents with the same text, within and across corpora.
+    """Find documents with the same text.
 
-    The view 'duplicates' lists these documents. The comparison ignores case, punctuation and white space.
-    'dmix etl shard --drop-duplicates' keeps the first copy, in the order of corpus, file and position.
+    The view 'duplicates' lists these documents, within and across corpora. The comparison ignores case,
+    punctuation and white space. 'dmix etl shard --drop-duplicates' keeps the first copy, in the order of
+    corpus, file and position.
 
     Example: dmix etl duplicates
     """
@@ -42,9 +43,9 @@ def contamination() -> Workflow:
     """Find evaluation items in the text of corpora.
 
     The view 'contamination' lists the findings. A document contains an item if they share 13 consecutive
-    words. For a question of 7 to 12 words, the document must contain the whole question. The environment
-    file names files of items. Its 'split' and 'limit' can select some items of a file. The command still
-    searches for all items of the file.
+    words. For a question of 7 to 12 words, the document must contain the whole question. The environment file
+    names the files of items. The command searches for all items of these files, even if 'split' or 'limit'
+    selects only some of them.
 
     Example: dmix etl contamination --environment environment.yaml
     """

@@ -32,7 +32,7 @@ from dmix.etl.shard.settings import ShardSettings
 @data_url_option
 @calls_workflow
 def shard() -> Workflow:
-    """Make a dataset: tokenise corpora and pack them into samples.
+    """Make a dataset: cut tokenised corpora into samples.
 
     A sample is a text of fixed length in tokens. Each domain of each field (source and target) gets one
     stream, a folder of samples. The same corpora and settings always give the same dataset. If the command
@@ -51,10 +51,10 @@ def shard() -> Workflow:
 @dataset_option
 @calls_workflow(dry_run=False)
 def verify() -> Workflow:
-    """Compare every file of the warehouse with its manifest, a list of files with their hashes.
+    """Compare every file of the warehouse with its manifest.
 
-    The exit code is 4 if a file differs. With --dataset, the command checks only that dataset and its
-    corpora.
+    A manifest is a list of files with their hashes. The exit code is 4 if a file differs. With --dataset, the
+    command checks only that dataset and its corpora.
 
     Example: dmix etl verify
     """
@@ -67,10 +67,10 @@ def verify() -> Workflow:
 @warehouse_options
 @calls_workflow
 def gc() -> Workflow:
-    """Remove files that no manifest (list of files) names, such as the remains of killed jobs.
+    """Remove unused files, such as the remains of killed jobs.
 
-    Resume killed jobs before you run this command. Otherwise, they start again from the beginning. The
-    command does not touch the files of running jobs.
+    A file is unused if no manifest (list of files) names it. Resume killed jobs before you run this command.
+    Otherwise, they start again from the beginning. The command does not touch the files of running jobs.
 
     Example: dmix etl gc --dry-run
     """

@@ -39,13 +39,13 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
 @executor_options
 @calls_workflow
 def start_state() -> Workflow:
-    """Show the share of each domain in its field (source or target).
+    """Show the share of each domain in its field.
 
-    Shares are counted in documents and in samples. With --from model, a model writes documents and dmix
-    classifies them. The command stops when the sampling error of the shares is below --kl-bound. The view
-    'start_state' shows the shares with their intervals. The views 'start_state_estimates' and
-    'start_state_convergence' show the sampling error. With --dataset, dmix also compares the shares with
-    that dataset's source field.
+    A field is the source or the target text. The command counts documents and samples. With --from model, a
+    model writes documents and dmix classifies them, until the sampling error of the shares is below
+    --kl-bound. The view 'start_state' shows the shares with their intervals. The views
+    'start_state_estimates' and 'start_state_convergence' show the sampling error. With --dataset, dmix also
+    compares the shares with that dataset's source field.
 
     Example: dmix etl start-state --dataset small
     """

@@ -38,8 +38,8 @@ from dmix.etl.templates.settings import TextSettings
     "--update",
     is_flag=True,
     help="Change the project in OUT to another --model, --hours or --steps. Flags that you leave out stay as "
-    "they were. If you edited a file, it stays, and dmix writes the new text beside it (FILE.new). Earlier "
-    "runs stay, too. --dry-run shows the changes.",
+    "they were. dmix keeps files that you edited, and writes the new text beside them (FILE.new). It keeps "
+    "earlier runs, too. --dry-run shows the changes.",
 )
 @settings_options(TextSettings)
 @calls_workflow

@@ -32,14 +32,14 @@ def mix() -> None:
 )
 @calls_workflow
 def sample() -> Workflow:
-    """Sample trajectories: sequences of mixtures that lead from source text to target text.
+    """Sample series of mixtures that lead from source to target text.
 
-    'dmix mix collect' then trains a small model under each trajectory, and agents learn from the scores. dmix
-    uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If the command is killed, run it again
-    to resume. The command prints the number of steps (M), of samples per step (R) and of domains. It also
-    prints how often a run under natural mixing reads the target text. Natural mixing gives every domain a
-    share in proportion to its size. For each range of target shares, a table shows the steps at which no
-    trajectory has a target share in this range.
+    Such a series is a trajectory. 'dmix mix collect' then trains a small model under each trajectory, and
+    agents learn from the scores. dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If
+    the command is killed, run it again to resume. The command prints the number of steps (M), of samples per
+    step (R) and of domains. It also prints how often a run under natural mixing reads the target text.
+    Natural mixing gives every domain a share in proportion to its size. A table shows gaps: the steps at
+    which no trajectory has a target share in a certain range.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

@@ -74,12 +74,13 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
 )
 @calls_workflow
 def collect() -> Workflow:
-    """Train a small model (a proxy) under every trajectory of a set, and score it after each step.
+    """Train and score a small model under each trajectory of a set.
 
-    A trajectory is a series of mixtures, one per step. The scores are the feedback from which agents learn.
-    If the command is killed, run it again to resume; dmix keeps finished trajectories. With preset
-    'default', a quarter of the proxies have another learning rate, width, base model or part of the source.
-    The column 'variation' of the view 'feedback' lists these differences.
+    A trajectory is a series of mixtures, one per step. The small model is called a proxy. dmix scores it
+    after each step. The scores are the feedback from which agents learn. If the command is killed, run it
+    again to resume; dmix keeps finished trajectories. With preset 'default', a quarter of the proxies have
+    another learning rate, width, base model or part of the source. The column 'variation' of the view
+    'feedback' lists these differences.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml
     """

@@ -74,9 +74,9 @@ from dmix.mixing.effects.settings import PlanRules
     "--second-round",
     is_flag=True,
     help="After --check, measure the effects of up to eight domains again, near the mixture that the "
-    "check chose. dmix makes a short run per domain, with more text of this domain than in that "
-    "mixture. A short run draws a quarter of --samples. Then dmix plans again, within a KL divergence of 0.2 "
-    "nats from that mixture. No run checks the second plan.",
+    "check chose. dmix makes a short run per domain, with more text of the domain than the chosen mixture "
+    "has. A short run draws a quarter of --samples. Then dmix plans again, within a KL divergence of 0.2 "
+    "nats from the chosen mixture. No run checks the second plan.",
 )
 @click.option(
     "--model",
@@ -92,7 +92,7 @@ from dmix.mixing.effects.settings import PlanRules
 )
 @calls_workflow
 def plan() -> Workflow:
-    """Plan a mixture: write the mixture with the largest predicted gain to a file.
+    """Write the mixture with the largest predicted gain to a file.
 
     The command prints each domain's share and number of passes. It also prints the predicted gain of each
     objective (goal) over natural mixing, with an interval. Natural mixing draws every domain in proportion

@@ -100,13 +100,13 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @unscreened_option
 @calls_workflow
 def probe() -> Workflow:
-    """Measure how each domain changes each objective (goal), before a run.
+    """Measure how each domain changes each objective (goal).
 
-    The command prints a table with a row per domain and a column per objective. A cell shows the gain from a
-    mixture of nine tenths natural mixing and one tenth text of this domain, in nats per token. Natural mixing
-    draws every domain in proportion to its size. This gain is one tenth of the domain's effect. The
-    warehouse stores the effects in the views 'effects' and 'effect_objectives'. 'dmix mix plan' makes a
-    mixture from the effects.
+    Use this command before a run. It prints a table with a row per domain and a column per objective. Each
+    cell shows a gain in nats per token: the gain of a mixture with one tenth text of the domain and nine
+    tenths natural mixing. The gain is one tenth of the domain's effect. Natural mixing draws every domain in
+    proportion to its size. The warehouse stores the effects in the views 'effects' and 'effect_objectives'.
+    'dmix mix plan' makes a mixture from the effects.
 
     Example: dmix mix probe --environment environment.yaml
     """

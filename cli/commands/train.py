@@ -82,9 +82,9 @@ SECTIONS = {
 @click.option(
     "--agent",
     metavar="NAME|PATH",
-    help="Agent that chooses the mixtures: dmix-base (the mixture that counts predict to be best), the "
-    "name or folder of a trained agent, or effect[:NAME] (starts from the plan of effects NAME and "
-    "corrects it by the scores of the run).",
+    help="Agent that chooses the mixtures. 'dmix-base': uses the mixture with the best prediction from "
+    "counts. 'effect[:NAME]': starts from the plan of effects NAME and corrects it by the scores of the run. "
+    "You can also give the name or folder of a trained agent.",
 )
 @click.option(
     "--controller",

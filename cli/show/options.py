@@ -181,8 +181,8 @@ def master_option(command: Command) -> Command:
         envvar="DMIX_MASTER",
         show_envvar=True,
         metavar="URL",
-        help="URL of the Spark master. With this flag, dmix uses Spark for inputs of any size. Default where "
-        f"Spark is needed: {DEFAULT_MASTER} (all cores, and at most 3 attempts per task).",
+        help="URL of the Spark master. With this flag, dmix uses Spark for inputs of any size. Default of "
+        f"commands that need Spark: {DEFAULT_MASTER} (all cores, and at most 3 attempts per task).",
     )(command)
 
 

@@ -29,7 +29,7 @@ class TextSettings:
         "conversations. 'instruction': reads prompt and response, instruction and output, or "
         "question and answer. 'model:PATH': reads any of these columns, and writes them with the "
         "checkpoint's chat template. 'first:text,content': reads the first of these columns that has a "
-        "text. 'chat,first:text,content': reads messages, and in records without messages the first of these "
+        "text. 'chat,first:text,content': reads messages; if a record has none, reads the first of these "
         "columns. You can also give a text with columns in braces, such as '{title}\\n\\n{body}'.",
     )
 

@@ -79,9 +79,9 @@ class SampleSettings:
     )
     run_samples_per_step: int | str = setting(
         "auto",
-        help="Number of samples per step (R) of the later run in which an agent will choose the mixtures. "
-        "dmix ends each trajectory at the step at which such a run has used up the target text. 'auto': "
-        "the smallest multiple of --batch-size with which a run under natural mixing draws all target "
+        help="Number of samples per step (R) of the later run, in which an agent will choose the mixtures. "
+        "A trajectory ends at the step at which such a run has used up the target text. 'auto': "
+        "the smallest multiple of --batch-size with which natural mixing draws all target "
         "samples in --steps steps. Natural mixing gives every domain a share in proportion to its size.",
     )
     max_passes: int = setting(

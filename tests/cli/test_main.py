@@ -247,6 +247,16 @@ def leaves(command=main_module.dmix, words=()):
         yield " ".join(words), command
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_lists_of_commands_cut_no_sentence(name):
+    command = main_module.dmix
+    if name:
+        command = command.get_command(click.Context(command), name)
+    shown = command.get_help(click.Context(command, terminal_width=80))
+    commands = shown.partition("Commands:")[2]
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
 def test_every_command_takes_json_and_a_configuration_file():
     flags = {words: {flag for p in command.params for flag in p.opts} for words, command in leaves()}
     assert len(flags) > 20

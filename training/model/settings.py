@@ -205,8 +205,9 @@ class TrainingSettings:
     )
     rank_timeout: int = setting(
         300,
-        help="Time in seconds after which all ranks end because one of them does not answer, or neither "
-        "works nor waits for the others. Raise it if a controller waits longer for something slow.",
+        help="Time limit in seconds for a rank that hangs or does not answer. After this time, all "
+        "ranks end. A rank that waits for other ranks does not hang. Raise the limit if a controller waits "
+        "longer for something slow.",
     )
     deterministic: bool = setting(
         False,

@@ -100,7 +100,7 @@ class RlSettings:
     simulator_share: float | None = setting(
         None,
         help="Share of the actor's gradient that comes from learned simulators, at its first update. The "
-        "rest comes from the critics. Unless the share is 0, it rises, and the critics' weight falls to a "
+        "rest comes from the critics. A share above 0 then rises, and the critics' weight falls to a "
         "hundredth. Default: 0.9. With preset 'paper': 0.",
     )
     proximity: float | None = setting(
