@@ -44,8 +44,8 @@ class RunRequest:
     samples_per_step: int | str = setting(
         "auto",
         help="Number of samples per step (R), a multiple of the batch. 'auto': the smallest number "
-        "with which --steps steps read all target samples once, if every domain has a share in proportion "
-        "to its size.",
+        "with which natural mixing reads all target samples once in --steps steps. Natural mixing gives "
+        "every domain a share in proportion to its size.",
     )
     batch_size: int | None = setting(
         None,
