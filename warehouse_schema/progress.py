@@ -34,7 +34,11 @@ class _Now:
 
 
 def doing(note: Note) -> None:
-    """Notes what this process does from now on, for example `batch 2 of 12`, or what says it when asked."""
+    """Notes what this process does from now on, for example `batch 2 of 12`, or what says it when asked.
+
+    The work that this belongs to runs within `during("")`, which is a decorator, too; else the note would
+    outlive it in a process that does more.
+    """
     _Now.note = note
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dmix.etl.synthetic.source_models import SourceModel
 from dmix.warehouse_schema.errors import InputError
-from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.progress import doing, during
 from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def draw_tokens(logits_RV: Tensor, uniforms_R: Tensor) -> Tensor:
     return drawn_R.clamp(max=logits_RV.shape[1] - 1)
 
 
+@during("")
 def generate_block(
     network: "PreTrainedModel", model: SourceModel, indices: Sequence[int], *, seed: int
 ) -> GeneratedBlock:

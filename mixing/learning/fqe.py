@@ -15,11 +15,12 @@ from dmix.mixing.learning.cql import SimplexCQL, SimplexCQLConfig
 from dmix.mixing.learning.cql_losses import EpisodeBatch
 from dmix.mixing.learning.settings.evaluate import EvaluateSettings
 from dmix.mixing.offline.episodes import Episodes, reward_map
-from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.progress import doing, during
 
 _REPORTS = 4
 
 
+@during("")
 def fitted_value(
     agent: Agent,
     episodes: Episodes,

@@ -30,7 +30,7 @@ from dmix.mixing.world_model.rollouts import make_rollouts
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import publish_bytes
 from dmix.warehouse_schema.files.weights import readable
-from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.progress import doing, during
 from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
@@ -129,6 +129,7 @@ class _Loop:
         self.done = {"returns": 0, "updates": 0}
         self._sums: dict[str, list[float]] = {}
 
+    @during("")
     def run(self) -> RlResult:
         self._load()
         with _interrupts() as interrupted:

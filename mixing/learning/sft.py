@@ -30,7 +30,7 @@ from dmix.mixing.learning.sft_batches import SftBatch, batches, split
 from dmix.mixing.offline.sft_examples import Example, SftDataset
 from dmix.mixing.space.domains import DomainSpace
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.progress import doing, during
 from dmix.warehouse_schema.sizes import num_text
 
 __all__ = ["SftResult", "SftSettings", "fit", "fit_sets", "load_sft_datasets", "squared_error", "train_sft"]
@@ -118,6 +118,7 @@ def fit(
     return fit_sets(agent, [SftDataset(examples=examples, space=space)], settings=settings, progress=progress)
 
 
+@during("")
 def fit_sets(
     agent: Agent,
     sets: Sequence[SftDataset],

@@ -52,6 +52,18 @@ def test_an_end_in_the_middle_of_a_count_ends_it():
     assert counts() == ""
 
 
+def test_a_note_ends_with_the_work_that_it_belongs_to():
+    @during("")
+    def work():
+        doing("step 20 of 20, batch 37 of 37")
+        assert progress.now() == "step 20 of 20, batch 37 of 37"
+
+    with during("base models"):
+        work()
+        assert progress.now() == "base models"
+    assert progress.now() == ""
+
+
 def test_a_body_that_speaks_needs_no_sign(lines):
     with signs_of_life(lines.append, silence_seconds=30) as say:
         say("a line")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dmix.mixing.trajectories.store import Trajectory
 from dmix.training.farm.proxy import use_one_thread
 from dmix.warehouse_schema.errors import InputError, TrainingError
-from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.progress import doing, during
 from dmix.warehouse_schema.settings import check_range
 from dmix.warehouse_schema.sizes import num_text
 
@@ -70,6 +70,7 @@ class FarmTasks:
         wanted = TaskResourceRequests().cpus(1).resource("gpu", self.gpus_per_task)
         return ResourceProfileBuilder().require(wanted).build
 
+    @during("")
     def run(
         self,
         stacks: Sequence[tuple[Trajectory, ...]],

@@ -69,6 +69,7 @@ from dmix.warehouse_schema.errors import (
 from dmix.warehouse_schema.files.changes import EVENT
 from dmix.warehouse_schema.files.events import EventLog, has_ended, resume_command
 from dmix.warehouse_schema.files.locks import held_lock
+from dmix.warehouse_schema.progress import during
 from dmix.warehouse_schema.sizes import num_text
 
 logger = logging.getLogger(__name__)
@@ -273,6 +274,7 @@ def _model_of(job: TrainingJob) -> LanguageModel:
     return model
 
 
+@during("")
 def _fit(
     job: TrainingJob,
     trainer: Trainer,

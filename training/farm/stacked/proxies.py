@@ -34,7 +34,7 @@ from dmix.training.run.assembly.trainer import make_optimizer, make_scorer
 from dmix.training.scoring.environment import Scorer, no_finite_score
 from dmix.warehouse_schema.errors import InputError, TrainingError
 from dmix.warehouse_schema.files.layout import Warehouse
-from dmix.warehouse_schema.progress import doing
+from dmix.warehouse_schema.progress import doing, during
 from dmix.warehouse_schema.sizes import num_text
 
 # A trajectory with what its proxy came to, or why it broke.
@@ -82,7 +82,8 @@ def stacked_feedback(task: ProxyTask, trajectories: Sequence[Trajectory]) -> Ite
             for trajectory, job in zip(trajectories, jobs, strict=True)
         ]
         try:
-            yield from _StackRun(task, proxies).outcomes()
+            with during(""):
+                yield from _StackRun(task, proxies).outcomes()
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"the GPU has too little memory to train {num_text(len(jobs), 'proxy')} at once; give "
