@@ -152,9 +152,8 @@ def _make(
         publish_bytes(place / "tokenizer.json", plan.tokenizer.json_bytes)
     pending = [shard_input for shard_input in plan.all_shard_inputs if _record(job, shard_input) is None]
     done = len(plan.all_shard_inputs) - len(pending)
-    before = (
-        f"; {done:,} of {len(plan.all_shard_inputs):,} groups of documents are done already" if done else ""
-    )
+    groups = num_text(len(plan.all_shard_inputs), "group")
+    before = f"; {done:,} of {groups} of documents are done already" if done else ""
     progress(
         f"dataset {plan.dataset}: {size_text(plan.text_bytes)} of text to encode with tokenizer "
         f"{plan.tokenizer.name}{before}"

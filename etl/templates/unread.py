@@ -120,7 +120,7 @@ def _line(
         if null and not set(columns) - null - set(_NO_TEXT):
             remedy = "their text is null"
     more = len(kind.files)
-    files = f" in {more:,}{' or more' if more == _MOST_FILES else ''} files" if more > 1 else ""
+    files = f" in {num_text(more, 'file')}{' or more' if more == _MOST_FILES else ''}" if more > 1 else ""
     return (
         f"{num_text(kind.count, 'record')} not read{files}, reason {first.reason}; the first is record "
         f"{first.position} of {first.path}: {first.detail}"

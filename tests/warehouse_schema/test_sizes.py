@@ -92,6 +92,7 @@ KNOWN = (
     *("'all' if plan.budget.items is None", "version.field documents", "tolist()[:3] samples"),
     *("FEWEST_DOCUMENTS documents", "sorted(lengths) samples", "sizes_D.tolist() items", "layer items"),
     *("suffix files", "code[0] runs", "steps_text(run) steps", "field tokens"),
+    *("found samples", "supply samples"),  # quotients
 )
 
 

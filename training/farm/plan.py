@@ -29,6 +29,7 @@ from dmix.warehouse_schema.files.layout import Warehouse, read_json
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest, samples_digest
 from dmix.warehouse_schema.files.names import refuse_links
 from dmix.warehouse_schema.settings import settings_from
+from dmix.warehouse_schema.sizes import num_text
 
 if TYPE_CHECKING:
     from dmix.training.farm.tasks import FarmTasks
@@ -92,9 +93,10 @@ class FarmPlan:
         if abs(supply - found.target_supply) <= _SAME_SUPPLY * found.target_supply:
             return ""
         return (
-            f"a proxy draws {found.step_samples:,} samples per step, and the run that the agent will control "
-            f"draws {found.run_step_samples:,}. The target text has {supply:.3g} samples for each sample of "
-            f"a proxy and {found.target_supply:.3g} for each sample of the run. So it runs out at different "
+            f"a proxy draws {num_text(found.step_samples, 'sample')} per step, and the run that the agent "
+            f"will control draws {found.run_step_samples:,}. The target text has {supply:.3g} samples for each "
+            f"sample of a proxy and {found.target_supply:.3g} for each sample of the run. So it runs out at "
+            "different "
             "steps, and the agent learns something that does not hold in the run. Make another set "
             f"with 'dmix mix sample', either with --samples-per-step {found.run_step_samples}, or with "
             f"--run-samples-per-step {found.step_samples} for runs of this size"

@@ -72,4 +72,4 @@ def test_set_without_feedback_is_exit_2(dmix):
         file.unlink()
     code, _, err = dmix("agent", "clone", "--set", "farm", "--agent", "bc")
     assert code == 2
-    assert "run 'dmix mix collect' first" in err
+    assert "run 'dmix mix collect --set" in err

@@ -94,7 +94,7 @@ def test_set_without_feedback_is_exit_2(dmix):
         file.unlink()
     code, _, err = dmix(*RL)
     assert code == 2
-    assert "run 'dmix mix collect' first" in err
+    assert "run 'dmix mix collect --set" in err
 
 
 def test_evaluate_reports_and_stores(dmix):

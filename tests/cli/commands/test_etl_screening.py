@@ -53,7 +53,7 @@ def test_what_is_found_is_shown_and_left_out_by_shard(folder, capsys):
     assert run(words) == 0
     shown = capsys.readouterr()
     assert "main-source" in shown.out
-    assert "found 1 of 9 documents" in shown.err and "dmix sql" in shown.err
+    assert "1 of 9 documents contain" in shown.err and "dmix sql" in shown.err
     assert run(["etl", "duplicates", "--dry-run"]) == 0
     assert "0 label files" in capsys.readouterr().err
 

@@ -67,7 +67,7 @@ def test_an_agent_conditioned_on_the_outcome_reaches_for_its_aim(episodes, aim, 
     ("settings", "message"),
     [
         ({"best": 0.0}, "--best is 0.0, expected a number above 0"),
-        ({"aim": 1.5}, "--aim is 1.5, expected a quantile"),
+        ({"aim": 1.5}, "--aim is 1.5, expected 0 to 1"),
         ({"architecture": "set"}, "supports only 'paper'"),
         ({"epochs": 0}, "--epochs is 0"),
     ],

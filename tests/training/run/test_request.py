@@ -28,7 +28,7 @@ def test_a_path_that_is_not_there_passes_as_a_hub_id_with_one_warning(tmp_path, 
     for _ in range(2):
         assert resolve_model("nowhere/ckpt", Warehouse.at(str(tmp_path))) == "nowhere/ckpt"
     [said] = caplog.messages
-    assert said.startswith("no folder nowhere/ckpt here")
+    assert said.startswith("there is no folder nowhere/ckpt here")
 
 
 def test_the_default_rate_is_that_of_the_model(tmp_path):

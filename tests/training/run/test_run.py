@@ -169,7 +169,7 @@ def test_bf16_on_a_cpu_scores_nearly_as_fp32_and_keeps_the_weights_in_fp32(
 
 
 def test_a_run_that_cannot_be_built_leaves_no_events_and_can_be_started_again(job, tmp_path):
-    with pytest.raises(NotFoundError, match="cannot load a model"):
+    with pytest.raises(NotFoundError, match="is not a checkpoint: it has no config"):
         train(dataclasses.replace(job, model=str(tmp_path)), folder=tmp_path / "run")
     assert train(dataclasses.replace(job, steps=1), folder=tmp_path / "run").finished
 

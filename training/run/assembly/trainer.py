@@ -202,8 +202,6 @@ def make_trainer(
             saved=callback.note_checkpoint,
         )
         callbacks.append(saver)
-    if dist.get_world_size() == 1 and settings.lora is None:  # adapters cost fewer operations
-        callbacks.append(_rate_meter(job))
     clip = settings.gradient_clip
     trainer = Trainer(
         model=model,
@@ -230,6 +228,9 @@ def make_trainer(
     )
     # Composer's own "auto" does the same, begins anew after a resume, and warns of itself
     trainer.state.auto_microbatching = halves_when_memory_runs_out(settings)
+    if dist.get_world_size() == 1 and settings.lora is None:  # adapters cost fewer operations
+        # it has no state, so Composer need not look for one in checkpoints, which warns where there is none
+        trainer.state.callbacks.append(_rate_meter(job))
     return trainer
 
 

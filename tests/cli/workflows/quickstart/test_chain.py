@@ -44,7 +44,7 @@ def test_chain_ends_with_an_answer_and_a_report_and_redoes_nothing(tmp_path, cap
     assert "Best: " in by_feedback and ON_SEEN_ITEMS not in first["answer"]
     assert "proves nothing" in first["note"] and "at least two seeds" in first["note"]
     assert "<html" in (tmp_path / "report.html").read_text()
-    assert "objectives" in first["plan"]
+    assert "objective" in first["plan"]
     kept = kept_files(tmp_path)
     assert chain(tmp_path, capsys)["runs"] == first["runs"]
     assert kept_files(tmp_path) == kept

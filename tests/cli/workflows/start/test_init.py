@@ -218,7 +218,7 @@ def test_a_checkpoint_trains_in_bf16_where_the_processor_is_fast(text, tmp_path,
 
 def test_a_model_that_may_be_a_mistyped_path_is_warned_of(text, tmp_path, capsys):
     assert run(["init", "--data", str(text), "--model", "nowhere/ckpt", str(tmp_path / "out")]) == 0
-    assert "warning: no folder nowhere/ckpt here" in capsys.readouterr().err
+    assert "warning: there is no folder nowhere/ckpt here" in capsys.readouterr().err
 
 
 def test_the_limit_is_written_with_its_price_and_said(text, tmp_path, monkeypatch, capsys):

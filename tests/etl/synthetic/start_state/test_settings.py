@@ -9,7 +9,7 @@ from dmix.warehouse_schema.errors import InputError
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"kl_bound": 0.0}, "kl_bound is 0.0"),
+        ({"kl_bound": 0.0}, "--kl-bound is 0.0"),
         ({"confidence": 0.0}, "confidence is 0.0"),
         ({"confidence": 1.0}, "confidence is 1.0"),
         ({"min_documents": 0}, "min_documents is 0"),
