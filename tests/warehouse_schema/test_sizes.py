@@ -89,7 +89,7 @@ def fixed_plurals(path):
 # Quantities that are rounded or above 1, and what is no number.
 KNOWN = (
     *("quantity(", "tokens / task.tokens runs", "run_equivalents runs", "tokens_per_second tokens"),
-    *("'all' if plan.budget.items is None", "version.field documents", "tolist()[:3] samples"),
+    *("'all' if plan.budget.items is None", "tolist()[:3] samples"),
     *("FEWEST_DOCUMENTS documents", "sorted(lengths) samples", "sizes_D.tolist() items", "layer items"),
     *("suffix files", "code[0] runs", "steps_text(run) steps", "field tokens"),
     *("found samples", "supply samples"),  # quotients

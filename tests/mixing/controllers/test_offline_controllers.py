@@ -26,7 +26,7 @@ def test_set_without_feedback_is_refused(farm, kind):
     warehouse = farm(near_wanted, static=2)
     for file in warehouse.feedback("set").glob("*.parquet"):
         file.unlink()
-    with pytest.raises(InputError, match="run 'dmix mix collect --set"):
+    with pytest.raises(InputError, match="run 'dmix mix collect"):
         check_controller(f"{kind}:set", warehouse=warehouse, space=SPACE)
 
 
