@@ -40,8 +40,8 @@ class EvaluateSettings:
     )
     quantile: float = setting(
         0.99,
-        help="Share of the farm's own steps that are within each guard limit. The output shows how many "
-        "of the agent's steps are outside these limits.",
+        help="Quantile that sets the guard limits: this share of the farm's own steps is within each limit. "
+        "The output shows how many of the agent's steps are outside.",
     )
     seed: int = setting(
         0, help="Seed of the first training. The seed increases by 1 for each further training."
