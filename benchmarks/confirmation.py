@@ -63,6 +63,21 @@ def stored_setting(name: str, settings: Path, results: Path, *, protocol_sha256:
     return Stored(loaded.settings, tier, space_of_facts(facts), {**tables, "runs": runs}, (), ())
 
 
+def protocol_of(settings: Path) -> tuple[ThirdProtocol, str]:
+    """The protocol beside the setting files, and its SHA-256, by which its runs are known."""
+    file = settings / THIRD_PROTOCOL_FILE
+    return load_settings(ThirdProtocol, file), hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def runs_left(stored: Stored, protocol: ThirdProtocol) -> dict[str, int]:
+    """Runs of the confirmation that are not done, by cell; empty once it is finished."""
+    done = Counter(
+        run["controller"] for base in range(stored.settings.bases) for run in stored.runs("cell", base)
+    )
+    planned = stored.settings.bases * protocol.seeds
+    return {cell: planned - done[cell] for cell in protocol.cells if done[cell] < planned}
+
+
 def page(found: Mapping[str, Stored], protocol: ThirdProtocol) -> tuple[str, list[Contrast]]:
     """The page, and all contrasts."""
     rows = {name: contrasts(stored, protocol) for name, stored in found.items()}
@@ -105,14 +120,11 @@ def _verdicts(found: Sequence[Hypothesis], protocol: ThirdProtocol, *, settings:
 
 
 def _progress(stored: Stored, protocol: ThirdProtocol) -> str:
-    done = Counter(
-        run["controller"] for base in range(stored.settings.bases) for run in stored.runs("cell", base)
-    )
-    planned = stored.settings.bases * protocol.seeds
-    open_cells = [f"`{cell}` {done[cell]}" for cell in protocol.cells if done[cell] < planned]
-    if not open_cells:
+    left, planned = runs_left(stored, protocol), stored.settings.bases * protocol.seeds
+    if not left:
         return f"All {num_text(planned * len(protocol.cells), 'run')} are done.\n"
-    return f"Runs done of {planned} each, where some are missing: {', '.join(open_cells)}.\n"
+    told = ", ".join(f"`{cell}` {planned - missing}" for cell, missing in left.items())
+    return f"Runs done of {planned} each, where some are missing: {told}.\n"
 
 
 def _power(stored: Stored, protocol: ThirdProtocol) -> str:
@@ -181,8 +193,7 @@ def main() -> None:
     results = RESULTS / "quality" / "round-3"
     parser.add_argument("--results", type=Path, default=results, help="folder of the stored rows")
     arguments = parser.parse_args()
-    file = arguments.settings / THIRD_PROTOCOL_FILE
-    protocol, sha256 = load_settings(ThirdProtocol, file), hashlib.sha256(file.read_bytes()).hexdigest()
+    protocol, sha256 = protocol_of(arguments.settings)
     found = {
         name: stored_setting(name, arguments.settings, arguments.results, protocol_sha256=sha256)
         for name in protocol.settings

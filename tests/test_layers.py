@@ -27,6 +27,8 @@ NEVER = {
     "training": set(),
     "cli": set(),
 }
+# etl and training both ask for a GPU; torch is imported within the function, where nothing else tells.
+EXCEPT = {"warehouse_schema/gpus.py": {"torch"}}
 
 
 # Sub-packages of a folder: one imports those before it in its row, never one behind it.
@@ -132,7 +134,8 @@ def test_folder_imports_only_the_layers_below_it(folder):
         for name in imported_modules(path):
             head, _, rest = name.partition(".")
             assert head not in MAY_IMPORT, f"{path} imports {name}; write dmix.{name}"
-            assert head not in NEVER[folder], f"{path} imports {name}"
+            excepted = EXCEPT.get(path.relative_to(ROOT).as_posix(), set())
+            assert head not in NEVER[folder] - excepted, f"{path} imports {name}"
             layer = rest.split(".")[0]
             if head == "dmix" and layer in MAY_IMPORT:
                 assert layer in MAY_IMPORT[folder], f"{path} imports {name}"

@@ -5,7 +5,6 @@ memory. torch is asked where it is imported already, or where these do not tell:
 Linux, parts of a GPU (MIG), GPUs of different sizes. A driver that is too old for torch is not noticed.
 """
 
-import importlib
 import importlib.util
 import os
 import re
@@ -37,8 +36,9 @@ def has_gpu() -> bool:
     number = gpus_in_sight()
     if number is not None:
         return number > 0
-    # by name: this package is below those that need torch, and has no such dependency
-    return bool(importlib.import_module("torch").cuda.is_available())
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def memory_by_driver() -> tuple[int, int] | None:

@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from dmix.warehouse_schema.errors import first_line
+
 _HUB = "https://huggingface.co"
 
 
@@ -63,5 +65,6 @@ def not_found(name: str, error: Exception) -> str:
     """
     if not hub_is_known():
         return f"there is no folder {name}, and this machine cannot reach the Hugging Face hub"
-    said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return f"there is no folder {name}, and the Hugging Face hub does not provide {name!r} ({said})"
+    return (
+        f"there is no folder {name}, and the Hugging Face hub does not provide {name!r} ({first_line(error)})"
+    )

@@ -25,11 +25,17 @@ SILENCE_SECONDS = 45.0
 Note = str | Callable[[], str]
 
 
-class _Now:
-    """What this process does: what it counts, from outside to inside, and within that, the newest note."""
+class _Work:
+    """A piece of work: what it counts, and its newest note."""
 
-    counts: list[str] = []
-    note: Note = ""
+    def __init__(self, note: Note = "") -> None:
+        self.count, self.note = "", note
+
+
+class _Now:
+    """What this process does, from outside to inside; the first piece is there without any work."""
+
+    work: list[_Work] = [_Work()]
     displays = 0
 
 
@@ -39,17 +45,17 @@ def doing(note: Note) -> None:
     The work that this belongs to runs within `during("")`, which is a decorator, too; else the note would
     outlive it in a process that does more.
     """
-    _Now.note = note
+    _Now.work[-1].note = note
 
 
 def counts() -> str:
     """What the process counts now, for example `scoring batch 3 of 12`; empty if nothing."""
-    return ", ".join(_Now.counts)
+    return ", ".join(work.count for work in _Now.work if work.count)
 
 
 def now() -> str:
     """All that the process does now, in words; empty if nothing is noted."""
-    return ", ".join(filter(None, (*_Now.counts, _noted())))
+    return ", ".join(filter(None, (counts(), _noted())))
 
 
 def counted(items: Sequence[T], what: str) -> Iterator[T]:
@@ -59,25 +65,28 @@ def counted(items: Sequence[T], what: str) -> Iterator[T]:
         items: What is worked on.
         what: One of them, with what is done, for example `scoring batch`.
     """
-    place, before = len(_Now.counts), _Now.note
-    try:
+    with _working() as work:
         for number, item in enumerate(items, 1):
-            _Now.counts[place:] = [f"{what} {number:,} of {len(items):,}"]
-            _Now.note = ""
+            work.count, work.note = f"{what} {number:,} of {len(items):,}", ""
             yield item
-    finally:
-        del _Now.counts[place:]
-        _Now.note = before
 
 
 @contextmanager
 def during(note: Note) -> Iterator[None]:
-    """Notes what the body does; afterwards, the note from before."""
-    before, _Now.note = _Now.note, note
-    try:
+    """Notes what the body does; afterwards, what was noted before, unless that ended meanwhile."""
+    with _working(note):
         yield
+
+
+@contextmanager
+def _working(note: Note = "") -> Iterator[_Work]:
+    # threads may end in another order than they began: each takes away its own piece alone
+    work = _Work(note)
+    _Now.work.append(work)
+    try:
+        yield work
     finally:
-        _Now.note = before
+        _Now.work.remove(work)
 
 
 @contextmanager
@@ -180,7 +189,8 @@ def _imported() -> str:
 
 def _noted() -> str:
     """The newest note; empty where it cannot be said now."""
+    note = _Now.work[-1].note
     try:
-        return _Now.note if isinstance(_Now.note, str) else _Now.note()
+        return note if isinstance(note, str) else note()
     except Exception:  # a sign of life must not end a command
         return ""

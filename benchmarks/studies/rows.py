@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from benchmarks.confirmation import stored_setting
+from benchmarks.confirmation import protocol_of, runs_left, stored_setting
 from numpy.typing import NDArray
 
 from dmix.mixing.space.domains import Array, DomainSpace, Vector
@@ -30,6 +30,7 @@ DRAWN = ("draw", "rerun", "fresh", "tilt", "design", "paper")
 """Parts of runs whose mixtures are drawn at random; reruns are the best of them on fresh seeds."""
 
 _FIRST_ROUNDS = ("small", "first-round")
+_CELL = "cell"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,15 +118,22 @@ def first_rounds(results: Path) -> list[StudySetting]:
 def third_round(settings: Path, results: Path) -> list[StudySetting]:
     """The settings of the third round whose yardstick admits objectives, and all worlds.
 
+    Runs of the confirmation count once all of a setting are done: nobody looks at a part of them.
+
     Args:
         settings: Folder of setting files, for the scales.
         results: Folder of the round.
     """
-    found = []
+    found, (protocol, sha256) = [], protocol_of(settings)
     for path in _facts_files(results):
-        scales = _yardstick(path.parent.name, settings, results)
-        if scales is not None:  # without admitted objectives, a setting has no utility
-            found.append(_setting([path.parent], group=path.parent.name, scales=scales))
+        name = path.parent.name
+        stored = stored_setting(name, settings, results, protocol_sha256=sha256)
+        admitted = None if stored is None else yardstick_scales(stored, JUDGING)
+        if stored is None or admitted is None:  # without admitted objectives, a setting has no utility
+            continue
+        scales = {o: (float(w), float(s)) for o, w, s in zip(stored.objectives, *admitted, strict=True)}
+        without = _CELL if runs_left(stored, protocol) else None
+        found.append(_setting([path.parent], group=name, scales=scales, without=without))
     return found + [_setting([path.parent], group=WORLDS) for path in _facts_files(results / WORLDS)]
 
 
@@ -133,17 +141,12 @@ def _facts_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/setting.json"))
 
 
-def _yardstick(name: str, settings: Path, results: Path) -> Mapping[str, tuple[float, float]] | None:
-    """(lambda, s) by objective of a setting of the third round; None if its yardstick admits nothing."""
-    stored = stored_setting(name, settings, results, protocol_sha256="")
-    found = None if stored is None else yardstick_scales(stored, JUDGING)
-    if stored is None or found is None:
-        return None
-    return {name: (float(w), float(s)) for name, w, s in zip(stored.objectives, *found, strict=True)}
-
-
 def _setting(
-    folders: Sequence[Path], *, group: str, scales: Mapping[str, tuple[float, float]] | None = None
+    folders: Sequence[Path],
+    *,
+    group: str,
+    scales: Mapping[str, tuple[float, float]] | None = None,
+    without: str | None = None,
 ) -> StudySetting:
     facts = read_json(folders[0] / "setting.json")
     layer = facts["layers"][FEEDBACK]
@@ -154,7 +157,8 @@ def _setting(
     runs: dict[tuple[Any, ...], tuple[str, StudyRun]] = {}
     for folder in folders:
         for key, started, run in _runs(folder, facts["setting"], layer=layer, kept=kept):
-            runs.setdefault(key, (started, run))
+            if run.part != without:
+                runs.setdefault(key, (started, run))
     ordered = sorted(runs.values(), key=lambda pair: (pair[0], pair[1].controller, pair[1].seed))
     return StudySetting(
         name=facts["setting"],

@@ -65,14 +65,10 @@ def welch(first_R: Vector, second_R: Vector) -> Interval:
     difference = float(first_R.mean() - second_R.mean())
     if min(len(first_R), len(second_R)) < 2:
         return Interval(difference, float("nan"), float("nan"))
-    parts = [float(side.var(ddof=1)) / len(side) for side in (first_R, second_R)]
-    total = sum(parts)
-    if total == 0:
+    if np.ptp(first_R) == np.ptp(second_R) == 0:
         return Interval(difference, difference, difference)
-    sides = zip(parts, (first_R, second_R), strict=True)
-    freedom = total**2 / sum(part**2 / (len(side) - 1) for part, side in sides)
-    half = _student(freedom) * float(np.sqrt(total))
-    return Interval(difference, difference - half, difference + half)
+    found = stats.ttest_ind(first_R, second_R, equal_var=False).confidence_interval(LEVEL)
+    return Interval(difference, float(found.low), float(found.high))
 
 
 def pearson_interval(first_R: Vector, second_R: Vector) -> Interval:

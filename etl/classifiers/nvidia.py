@@ -28,7 +28,7 @@ import numpy as np
 
 from dmix.etl.classifiers.gpu_lock import model_at_work
 from dmix.etl.classifiers.interface import Labels, Records
-from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError
+from dmix.warehouse_schema.errors import InputError, MissingDependencyError, NotFoundError, first_line
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.names import from_home
 from dmix.warehouse_schema.files.weights import check_model_files, file_digest
@@ -250,9 +250,9 @@ def _downloaded(hub_id: str) -> Path:
         with asking_hub(hub_id) as where:
             return Path(snapshot_download(hub_id, allow_patterns=[*_FILES, *_TOKENIZER_FILES], **where))
     except Exception as error:  # the hub's client raises many kinds, without a common base
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         raise NotFoundError(
-            f"dmix cannot download {hub_id} from the Hugging Face hub ({reason[:200]}); run 'hf download "
+            f"dmix cannot download {hub_id} from the Hugging Face hub ({reason}); run 'hf download "
             f"{hub_id} --local-dir DIR' on a machine with a network, then use nvidia:DIR"
         ) from error
 
@@ -293,7 +293,7 @@ def _fetched_config(base_model: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise NotFoundError(
             f"dmix cannot download the configuration of base model {base_model!r}"
-            f" ({str(error).splitlines()[0][:200]}); copy its fields into the classifier's"
+            f" ({first_line(error)}); copy its fields into the classifier's"
             " config.json"
         ) from error
 
@@ -365,8 +365,7 @@ def _converted(folder: Path) -> "Tokenizer":
             str(folder), use_fast=True, trust_remote_code=False
         ).backend_tokenizer
     except Exception as error:  # a missing package shows as one of several errors, depending on which
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingDependencyError(
-            f"{folder} has no tokenizer.json, and dmix cannot read its spm.model ({reason[:200]});"
+            f"{folder} has no tokenizer.json, and dmix cannot read its spm.model ({first_line(error)});"
             " run 'pip install sentencepiece', or put a tokenizer.json beside it"
         ) from error

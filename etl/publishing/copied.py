@@ -2,7 +2,8 @@
 
 A copy has other files and lines than the text of the user. So each document names its origin, and a
 record that could not be read is a line of its own. Labels and rejects then have the path and position of
-the user's file. What a record from elsewhere says under these names counts only if it is well-formed.
+the user's file. What a record from elsewhere says under these names counts only if the record is exactly of
+the form that a copy has: it cannot give two documents one place, or hide a text behind a reject.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dmix.etl.publishing.rejects import REASONS, Reject
 ORIGIN, REJECT = "dmix_origin", "dmix_reject"
 NOT_READ = "not-read.jsonl"
 """File beside the copied documents with the records that could not be read."""
+_DOCUMENT_KEYS = {"id", "text", ORIGIN}
 _MOST = 2**63
 
 
@@ -27,15 +29,17 @@ def copied_reject(reject: Reject) -> dict[str, Any]:
 
 
 def origin_of(record: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Path and position that a record names as its origin; None if it names none."""
-    return _place(record.get(ORIGIN))
+    """Path and position that the record of a copy names as its origin; None for other records."""
+    return _place(record[ORIGIN]) if record.keys() == _DOCUMENT_KEYS and record["id"] else None
 
 
 def reject_of(record: Mapping[str, Any]) -> Reject | None:
-    """The reject that a record is; None if it is none."""
-    found = record.get(REJECT)
+    """The reject that a record of a copy is; None for other records."""
+    if record.keys() != {REJECT}:
+        return None
+    found = record[REJECT]
     place = _place(found)
-    if place is None or found is None:
+    if place is None:
         return None
     words = [found.get(name) for name in ("reason", "detail", "prefix")]
     if not all(map(_is_text, words)) or words[0] not in REASONS:

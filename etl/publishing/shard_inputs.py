@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmix.warehouse_schema.errors import NotFoundError, VerificationError
+from dmix.warehouse_schema.errors import NotFoundError, VerificationError, first_line
 from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifest_json import digest_of
 from dmix.warehouse_schema.files.manifests import CorpusVersion
@@ -258,7 +258,7 @@ def _read_batches(rows: RowRange, columns: Sequence[str], batch_rows: int) -> It
             f"label file {rows.path} disappeared; run 'dmix etl verify' to list missing files"
         ) from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
-        raise _damaged(rows.path, str(error).splitlines()[0]) from None
+        raise _damaged(rows.path, first_line(error)) from None
     raise _damaged(rows.path, f"the file ends before row {rows.stop}")
 
 

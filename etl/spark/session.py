@@ -25,7 +25,7 @@ import psutil
 from dmix.etl.spark.jvm_output import quiet_start
 from dmix.etl.spark.masters import CONNECT, DEFAULT_MASTER, check_master, spark_errors
 from dmix.etl.spark.pool import ONE_THREAD
-from dmix.warehouse_schema.errors import MissingDependencyError
+from dmix.warehouse_schema.errors import MissingDependencyError, first_line
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -216,10 +216,9 @@ def _need_connect_packages() -> None:
     except Exception as error:  # protobuf refuses an old version by an exception of its own
         from pyspark import __version__
 
-        said = str(error).strip().splitlines()[0][:200]
         raise MissingDependencyError(
-            f"a master of the form {CONNECT}… needs the packages of Spark Connect ({said}); run pip "
-            f"install 'pyspark[connect]=={__version__}', or give a master with spark://, yarn or k8s://. "
+            f"a master of the form {CONNECT}… needs the packages of Spark Connect ({first_line(error)}); run "
+            f"pip install 'pyspark[connect]=={__version__}', or give a master with spark://, yarn or k8s://. "
             "The extras 'code' and 'dev' of dmix need an older protobuf, so use an environment without "
             "them"
         ) from None

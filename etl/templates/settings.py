@@ -28,9 +28,9 @@ class TextSettings:
         help="Template that turns a record into one text. 'chat': reads the columns messages or "
         "conversations. 'instruction': reads prompt and response, instruction and output, or "
         "question and answer. 'model:PATH': reads any of these columns, and writes them with the "
-        "checkpoint's chat template. 'first:text,content': reads the first of these columns that has a "
-        "text. 'chat,first:text,content': reads messages; if a record has none, reads the first of these "
-        "columns. You can also give a text with columns in braces, such as '{title}\\n\\n{body}'.",
+        "checkpoint's chat template. 'first:text,content': reads text; if it is empty, reads content. "
+        "'chat,first:text,content': the same, but only for records without messages. You can also give a "
+        "text with columns in braces, such as '{title}\\n\\n{body}'.",
     )
 
     def __post_init__(self) -> None:

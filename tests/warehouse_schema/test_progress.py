@@ -52,7 +52,20 @@ def test_an_end_in_the_middle_of_a_count_ends_it():
     assert counts() == ""
 
 
+def test_threads_that_end_in_another_order_leave_no_note():
+    before = progress.now()
+    first, second = during("first"), during("second")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert progress.now() == "second"
+    second.__exit__(None, None, None)
+    assert progress.now() == before
+
+
 def test_a_note_ends_with_the_work_that_it_belongs_to():
+    before = progress.now()
+
     @during("")
     def work():
         doing("step 20 of 20, batch 37 of 37")
@@ -61,7 +74,7 @@ def test_a_note_ends_with_the_work_that_it_belongs_to():
     with during("base models"):
         work()
         assert progress.now() == "base models"
-    assert progress.now() == ""
+    assert progress.now() == before
 
 
 def test_a_body_that_speaks_needs_no_sign(lines):

@@ -20,11 +20,11 @@ from dmix.training.evaluation.settings import CODE_TASKS, EvaluationSettings, ch
 from dmix.training.evaluation.stored import (
     Evaluation,
     Score,
-    keep_terms,
     same_start,
     score_facts,
     scores_file,
     stored_scores,
+    terms_of,
 )
 from dmix.training.run.config import read_config
 from dmix.training.run.resuming.differences import recorded_content
@@ -110,8 +110,8 @@ def benchmark_models(
             if path is not None:
                 concerned = {_items_of(task), SAMPLES, *candidate.content}
                 accepted = [change for change in changes if change.what in concerned]
+                facts |= terms_of(judged.get(task))
                 _publish(path, candidate, facts, scores, item_scores=item_scores, changes=accepted)
-                keep_terms(path, judged.get(task))
             found.append(Evaluation(candidate.step, task, scores, stored=False, item_scores=item_scores))
     return found
 

@@ -156,16 +156,21 @@ def stored_scores(path: Path, facts: dict[str, Any]) -> tuple[tuple[Score, ...],
     return tuple(Score(**score) for score in content["scores"]), tuple(content.get("item_scores", ()))
 
 
-def keep_terms(path: Path, task: "ObjectiveTask | None") -> None:
-    """Writes role and scale of an objective into its stored scores, which do not depend on either.
+def terms_of(task: "ObjectiveTask | None") -> dict[str, Any]:
+    """Role and scale of an objective, which stand beside its stored scores for the report."""
+    return {} if task is None else {"role": task.role, "scale": task.scale}
 
-    The report reads them there. A file of an earlier version lacks them; another environment file with the
-    same items may state others.
+
+def keep_terms(path: Path, task: "ObjectiveTask | None") -> None:
+    """Writes role and scale of an objective into scores that were stored without them, or with others.
+
+    Scores depend on neither. A file of an earlier version lacks them; another environment file with the same
+    items may state others.
     """
-    if task is None or not path.is_file():
+    told = terms_of(task)
+    if not told or not path.is_file():
         return
     content = read_json(path)
-    told = {"role": task.role, "scale": task.scale}
     if {name: content.get(name, "none") for name in told} != told:
         publish_json(path, {**content, **told})
 

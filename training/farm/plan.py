@@ -96,10 +96,10 @@ class FarmPlan:
             f"a proxy draws {num_text(found.step_samples, 'sample')} per step, and the run that the agent "
             f"will control draws {found.run_step_samples:,}. The target text has {supply:.3g} samples for "
             f"each sample of a proxy and {found.target_supply:.3g} for each sample of the run. So it runs "
-            "out at different "
-            "steps, and the agent learns something that does not hold in the run. Make another set "
-            f"with 'dmix mix sample', either with --samples-per-step {found.run_step_samples}, or with "
-            f"--run-samples-per-step {found.step_samples} for runs of this size"
+            "out at different steps, and the agent learns something that does not hold in the run. Make "
+            "another set with 'dmix mix sample', either with --samples-per-step "
+            f"{found.run_step_samples}, or with --run-samples-per-step {found.step_samples} for runs of this "
+            "size"
         )
 
 

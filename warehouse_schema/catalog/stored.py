@@ -25,7 +25,7 @@ from dmix.warehouse_schema.catalog.importing import (
 )
 from dmix.warehouse_schema.catalog.migrate import quoted_name, refuse_views
 from dmix.warehouse_schema.catalog.units import RUN_TABLES, Unit, published_units, read_unit
-from dmix.warehouse_schema.errors import CatalogError, StorageError
+from dmix.warehouse_schema.errors import CatalogError, StorageError, first_line
 from dmix.warehouse_schema.files.layout import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def damage_named(path: Path) -> Iterator[None]:
                     " another --warehouse, then run the same command again"
                 ) from error
         raise CatalogError(
-            f"dmix cannot use catalog {path} ({str(error).splitlines()[0]}); run 'dmix catalog rebuild' "
+            f"dmix cannot use catalog {path} ({first_line(error)}); run 'dmix catalog rebuild' "
             "to make it again"
         ) from error
 

@@ -29,7 +29,7 @@ from dmix.warehouse_schema.catalog.migrate import (
 )
 from dmix.warehouse_schema.catalog.stored import CONFIG, damage_named
 from dmix.warehouse_schema.catalog.units import published_units
-from dmix.warehouse_schema.errors import CatalogError, LockHeldError, StorageError
+from dmix.warehouse_schema.errors import CatalogError, LockHeldError, StorageError, first_line
 from dmix.warehouse_schema.files.layout import Warehouse, storage_errors
 from dmix.warehouse_schema.files.locks import DEFAULT_TIMEOUT_SECONDS, held_lock
 
@@ -196,9 +196,9 @@ def _check_whole(copy: Path, schema: Schema, rows: dict[str, int]) -> None:
                 return
             said = "the rows of the new catalog differ from the written rows"
     except (duckdb.Error, CatalogError) as error:
-        said = str(error).splitlines()[0]
+        said = first_line(error)
     raise StorageError(
-        f"dmix cannot finish the new catalog in {copy.parent} ({said[:200]}) and keeps the old catalog; "
+        f"dmix cannot finish the new catalog in {copy.parent} ({said}) and keeps the old catalog; "
         "free some space, or raise the limit on file sizes, then run the same command again"
     )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from dmix.warehouse_schema.errors import InputError, StorageError
+from dmix.warehouse_schema.errors import InputError, StorageError, first_line
 from dmix.warehouse_schema.files.names import refuse_credentials
 
 if TYPE_CHECKING:  # the paths of a warehouse must not cost a quarter of a second of imports
@@ -243,10 +243,9 @@ def remote_errors(url: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        said = str(error).splitlines()[0][:300]
         what = _WHAT_TO_CHECK[url.partition("://")[0]]
         raise StorageError(
-            f"dmix cannot reach {url}: {said}; {what}, then run the same command again"
+            f"dmix cannot reach {url}: {first_line(error)}; {what}, then run the same command again"
         ) from None
 
 

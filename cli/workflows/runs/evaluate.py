@@ -213,7 +213,7 @@ def _keep_terms(
     from dmix.training.evaluation.stored import keep_terms, scores_file
 
     by_name = {task.name: task for task in objectives}
-    for one in found:
+    for one in (evaluation for evaluation in found if evaluation.stored):
         keep_terms(scores_file(warehouse, run_id, one.step, one.task), by_name.get(one.task))
 
 

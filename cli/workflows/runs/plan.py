@@ -130,7 +130,7 @@ def _add_sizes(result: Result, *, memory: "Memory", disk: "RunDisk", speed: "Spe
         f"{num_text(facts['parameters'], 'parameter')}, {num_text(facts['batches'], 'batch')}, "
         f"{num_text(facts['microbatch_size'], 'sample')} per forward pass; "
         f"{'the training process' if ranks == 1 else f'each of {ranks} training processes'} needs about "
-        f" {size_text(memory.total)} of memory:"
+        f"{size_text(memory.total)} of memory:"
     )
     result.table(
         ["memory per process", "size"],

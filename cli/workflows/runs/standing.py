@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dmix.training.evaluation.judging import Change, Items, Judged
 from dmix.training.evaluation.objective_tasks import ObjectiveTask
 from dmix.training.evaluation.settings import EvaluationSettings
-from dmix.training.report.queries import judged, series
+from dmix.training.report.queries import judged
 from dmix.training.report.queries.run_facts import Run, read_run
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.errors import CatalogError, DmixError, LockHeldError, StorageError
@@ -33,7 +33,7 @@ class Standing:
     @property
     def last(self) -> int:
         """The last step of the run."""
-        return series.steps_done(self.run)
+        return self.run.steps_done
 
     @property
     def seen(self) -> bool:
@@ -94,7 +94,7 @@ class Standing:
         progress(f"scoring run {natural.run_id} as well, for the difference from natural mixing")
         try:
             benchmark_models(
-                run_candidates(self.warehouse, natural.run_id, [str(series.steps_done(natural))]),
+                run_candidates(self.warehouse, natural.run_id, [str(natural.steps_done)]),
                 tasks=(),
                 objectives=missing,
                 settings=settings,

@@ -1,6 +1,5 @@
 """`run.sh` of a project: the commands from text to scored runs, with paths and sizes filled in."""
 
-import os
 import shlex
 from collections.abc import Mapping
 
@@ -9,6 +8,7 @@ from dmix.cli.workflows.timing import START_SECONDS, in_words
 from dmix.etl.reading.documents import Columns
 from dmix.etl.templates.settings import TextSettings
 from dmix.etl.templates.templates import special_token_flags
+from dmix.warehouse_schema.files.processes import cores
 from dmix.warehouse_schema.taxonomy import FIELDS
 
 # MB per second that a process classifies or shards.
@@ -33,7 +33,7 @@ def run_script(
         number: Which warehouse of the project it uses; later ones have other sizes or another model.
     """
     megabytes = sum(text.size_bytes for text in fields.values()) / 1e6
-    text_time = START_SECONDS + megabytes / (_TEXT_RATE * (os.cpu_count() or 1))
+    text_time = START_SECONDS + megabytes / (_TEXT_RATE * cores())
     name = "base" if model is None else shlex.quote(model)
     return _SCRIPT.format(
         suffix=suffix(number),

@@ -35,5 +35,14 @@ def test_what_is_not_well_formed_is_no_origin_and_no_reject(changes):
     found = {**REJECT._asdict(), **changes}
     assert reject_of({"dmix_reject": found}) is None
     if changes.keys() & {"path", "position"}:
-        assert origin_of({"dmix_origin": found}) is None
+        assert origin_of({"id": "7", "text": "a text", "dmix_origin": found}) is None
     assert origin_of({"dmix_origin": "a.txt"}) is None and reject_of({"dmix_reject": None}) is None
+
+
+def test_only_records_of_the_form_of_a_copy_count():
+    record = copied_document("7", "a text", path="notes/a.txt", position=3)
+    assert origin_of({**record, "title": "more"}) is None
+    assert origin_of({**record, "id": ""}) is None
+    # without an id of its own, documents that name one place would get one id
+    assert origin_of({name: value for name, value in record.items() if name != "id"}) is None
+    assert reject_of({**copied_reject(REJECT), "text": "a text that a reject would hide"}) is None

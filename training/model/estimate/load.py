@@ -4,6 +4,7 @@ import functools
 import os
 import time
 
+from dmix.warehouse_schema.files import processes
 from dmix.warehouse_schema.gpus import has_gpu
 
 # Long enough for the scheduler to give every process a turn.
@@ -20,7 +21,8 @@ def slowdown(cores: int | None = None) -> float:
     """
     if has_gpu():
         return 1.0
-    return slowdown_of(*_look(), here=_cores_here(), cores=min(cores or numerical_threads(), _cores_here()))
+    here = processes.cores()
+    return slowdown_of(*_look(), here=here, cores=min(cores or numerical_threads(), here))
 
 
 def slowdown_of(share: float, others: float, *, here: int, cores: int) -> float:
@@ -51,13 +53,7 @@ def _look() -> tuple[float, float]:
     return max(share, 0.01), max(0.0, busy - share)
 
 
-def _cores_here() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
 def numerical_threads() -> int:
     """Threads that numerical libraries use."""
     set_here = os.environ.get("OMP_NUM_THREADS", "")
-    return int(set_here) if set_here.isdigit() and int(set_here) > 0 else _cores_here()
+    return int(set_here) if set_here.isdigit() and int(set_here) > 0 else processes.cores()

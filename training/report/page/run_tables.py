@@ -35,7 +35,7 @@ def final_table(runs: Sequence[Run]) -> Markup:
                 run.controller,
                 _whole(series.setting_of(run.config, "seed")),
                 status_badge(run.status),
-                Cell(steps_text(run), sort=series.steps_done(run)),
+                Cell(steps_text(run), sort=run.steps_done),
                 used["source"],
                 used["target"],
             ]
@@ -74,7 +74,7 @@ def _difference_cell(one: Difference | None) -> Markup | None:
 def steps_text(run: Run) -> str:
     """Steps done, of those planned where the configuration says it."""
     planned = series.setting_of(run.config, "steps")
-    return f"{series.steps_done(run):,}" + (f" of {planned:,}" if isinstance(planned, int) else "")
+    return f"{run.steps_done:,}" + (f" of {planned:,}" if isinstance(planned, int) else "")
 
 
 def status_badge(status: str) -> Markup:

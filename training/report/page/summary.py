@@ -150,7 +150,7 @@ def glance_table(runs: Sequence[Run], of_eval: Mapping[str, Sequence[Judged]], p
 def _run_cell(run: Run) -> Markup:
     """The run, and how far it came if it has fewer steps than planned."""
     planned = series.setting_of(run.config, "steps")
-    short = isinstance(planned, int) and series.steps_done(run) < planned
+    short = isinstance(planned, int) and run.steps_done < planned
     link = part("run_link", run_id=run.run_id)
     return joined([link, part("line", text=f" {steps_text(run)} steps")]) if short else link
 
@@ -321,7 +321,7 @@ def _not_comparable(runs: Sequence[Run], warehouse: Path, pool: Sequence[Run]) -
 def _unjudged(runs: Sequence[Run], warehouse: Path) -> Iterator[Advice]:
     done = [run for run in runs if run.status == "done"]
     if done and not any(on_other_items(run, warehouse) for run in runs):
-        steps = ["--step", "0", "--step", str(series.steps_done(done[0]))]
+        steps = ["--step", "0", "--step", str(done[0].steps_done)]
         yield Advice(
             "A controller may have used the items of these scores. Score the model on other items, such "
             "as the judging.yaml from 'dmix init':",

@@ -26,7 +26,7 @@ from dmix.training.evaluation.natural import MEAN, Difference, paired_difference
 from dmix.training.evaluation.verdicts import Group, Verdict, noise_between_seeds, objective_noise, verdict
 from dmix.training.report.queries import series
 from dmix.training.report.queries.reader import Reader
-from dmix.training.report.queries.run_facts import Run, read_run
+from dmix.training.report.queries.run_facts import Run, read_outcomes
 from dmix.training.report.queries.seeds import configuration
 from dmix.warehouse_schema.files.layout import Warehouse
 
@@ -91,12 +91,13 @@ def _terms(dataset: str, config: Mapping[str, Any], names: Sequence[str] = _SIZE
 def with_comparable(catalog: Reader, runs: Sequence[Run]) -> list[Run]:
     """The runs, and the finished runs of the warehouse of the same dataset, model and sizes, newest first.
 
-    Base models and proxies are no such runs. At most `MOST_COMPARED` of the same sizes.
+    Base models and proxies are no such runs. At most `MOST_COMPARED` of the same sizes. The others are read
+    without their mixtures and events.
     """
     wanted = {_terms(run.dataset, run.config) for run in runs}
     shown = {run.run_id for run in runs}
     counts = dict.fromkeys(wanted, 0)
-    others = []
+    others: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         _, rows = catalog.query(
             "SELECT run_id, config::VARCHAR FROM runs WHERE dataset = ? AND status = 'done'"
@@ -108,8 +109,8 @@ def with_comparable(catalog: Reader, runs: Sequence[Run]) -> list[Run]:
             of = _terms(dataset, config if isinstance(config, dict) else {})
             if of in wanted and run_id not in shown and counts[of] < MOST_COMPARED:
                 counts[of] += 1
-                others.append(read_run(catalog, run_id))
-    return [*runs, *others]
+                others.append(run_id)
+    return [*runs, *read_outcomes(catalog, others)]
 
 
 def comparable(run: Run, pool: Sequence[Run]) -> list[Run]:
@@ -268,7 +269,7 @@ def seen_digests(warehouse: Warehouse, run: Run) -> set[str]:
 
 def last_items(warehouse: Warehouse, run: Run) -> dict[Items, tuple[float, ...]]:
     """Item scores of the last model of a run on items that its controller did not see."""
-    seen, last = seen_digests(warehouse, run), series.steps_done(run)
+    seen, last = seen_digests(warehouse, run), run.steps_done
     return {
         items: steps[last].scores
         for items, steps in stored_items(warehouse, run.run_id).items()

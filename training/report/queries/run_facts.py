@@ -6,7 +6,7 @@ such as the samples delivered by a step under way, is NaN.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from dmix.mixing.space.domains import Vector
 from dmix.training.report.queries.reader import Pair, Reader, domain_order, floats, position, records
 from dmix.warehouse_schema.errors import NotFoundError
+
+_ARRAYS = ("asked_TN", "planned_TN", "samples_TN", "tokens_TN", "passes_TN", "loss_TN", "loss_tokens_TN")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Run:
 
     Attributes:
         run_id: Its id; the columns of the view `runs` follow.
+        steps_done: Number of steps that have ended.
         pairs: The N (field, domain) pairs, source first, in taxonomy order.
         steps_T: Numbers of the steps with a decision, ascending.
         asked_TN: Weights that the controller asked for.
@@ -78,6 +81,7 @@ class Run:
     started_at: str
     finished_at: str
     config: Mapping[str, Any]
+    steps_done: int
     pairs: tuple[Pair, ...]
     steps_T: NDArray[np.int64]
     asked_TN: Vector
@@ -130,25 +134,64 @@ def choose_runs(known: Mapping[str, str], *, wanted: Sequence[str], limit: int) 
 
 def read_run(catalog: Reader, run_id: str) -> Run:
     """Everything that the report shows of a run."""
-    facts = records(
-        catalog,
-        "SELECT run_id, dataset, kind, controller, status,"
-        " strftime(started_at, '%Y-%m-%d %H:%M') AS started_at,"
-        " strftime(finished_at, '%Y-%m-%d %H:%M') AS finished_at, config::VARCHAR AS config"
-        " FROM runs WHERE run_id = ?",
-        [run_id],
-    )[0]
-    config = json.loads(facts.pop("config") or "{}")
-    written: dict[str, Any] = {name: value or "" for name, value in facts.items()}
-    return Run(
-        **written,
-        config=config if isinstance(config, dict) else {},
-        **_mixture(catalog, run_id, domain_order(catalog, written["dataset"])),
-        scores=_scores(catalog, run_id),
+    (outcome,) = read_outcomes(catalog, [run_id])
+    return replace(
+        outcome,
+        **_mixture(catalog, run_id, domain_order(catalog, outcome.dataset)),
         events=_events(catalog, run_id),
         departures=_departures(catalog, run_id),
         evaluations=_evaluations(catalog, run_id),
     )
+
+
+def read_outcomes(catalog: Reader, run_ids: Sequence[str]) -> list[Run]:
+    """Runs with what it takes to compare their ends: facts, configuration, scores.
+
+    Their mixtures, events, departures and evaluations are empty.
+    """
+    rows = records(
+        catalog,
+        "SELECT run_id, dataset, kind, controller, status,"
+        " strftime(started_at, '%Y-%m-%d %H:%M') AS started_at,"
+        " strftime(finished_at, '%Y-%m-%d %H:%M') AS finished_at, config::VARCHAR AS config"
+        " FROM runs WHERE run_id IN (SELECT unnest(?))",
+        [list(run_ids)],
+    )
+    facts = {row["run_id"]: row for row in rows}
+    steps, scores = _steps_done(catalog, run_ids), _scores(catalog, run_ids)
+    return [
+        _outcome(facts[run_id], steps_done=steps.get(run_id, 0), scores=scores.get(run_id, {}))
+        for run_id in run_ids
+    ]
+
+
+def _outcome(
+    facts: dict[str, Any], *, steps_done: int, scores: Mapping[str, tuple[tuple[int, float], ...]]
+) -> Run:
+    config = json.loads(facts.pop("config") or "{}")
+    written: dict[str, Any] = {name: value or "" for name, value in facts.items()}
+    nothing: dict[str, Any] = dict.fromkeys(_ARRAYS, np.zeros((0, 0)))
+    return Run(
+        **written,
+        **nothing,
+        config=config if isinstance(config, dict) else {},
+        steps_done=steps_done,
+        pairs=(),
+        steps_T=np.zeros(0, dtype=np.int64),
+        scores=scores,
+        events=(),
+        departures=(),
+        evaluations=(),
+    )
+
+
+def _steps_done(catalog: Reader, run_ids: Sequence[str]) -> dict[str, int]:
+    _, rows = catalog.query(
+        "SELECT run_id, count(DISTINCT step) FROM mixture"
+        " WHERE delivered_samples IS NOT NULL AND run_id IN (SELECT unnest(?)) GROUP BY run_id",
+        [list(run_ids)],
+    )
+    return {run_id: int(steps) for run_id, steps in rows}
 
 
 def _mixture(catalog: Reader, run_id: str, order: Mapping[str, int]) -> dict[str, Any]:
@@ -163,7 +206,7 @@ def _mixture(catalog: Reader, run_id: str, order: Mapping[str, int]) -> dict[str
     column = {pair: index for index, pair in enumerate(pairs)}
     steps = sorted({row[0] for row in rows})
     line = {step: index for index, step in enumerate(steps)}
-    values = np.full((7, len(steps), len(pairs)), np.nan)
+    values = np.full((len(_ARRAYS), len(steps), len(pairs)), np.nan)
     for step, field, domain, *numbers in rows:
         values[:5, line[step], column[field, domain]] = floats(numbers)
     _, losses = catalog.query(
@@ -171,22 +214,25 @@ def _mixture(catalog: Reader, run_id: str, order: Mapping[str, int]) -> dict[str
     )
     for step, field, domain, *numbers in losses:
         values[5:, line[step], column[field, domain]] = floats(numbers)
-    names = ("asked_TN", "planned_TN", "samples_TN", "tokens_TN", "passes_TN", "loss_TN", "loss_tokens_TN")
     return {
         "pairs": tuple(pairs),
         "steps_T": np.asarray(steps, dtype=np.int64),
-        **dict(zip(names, values, strict=True)),
+        **dict(zip(_ARRAYS, values, strict=True)),
     }
 
 
-def _scores(catalog: Reader, run_id: str) -> dict[str, tuple[tuple[int, float], ...]]:
+def _scores(catalog: Reader, run_ids: Sequence[str]) -> dict[str, dict[str, tuple[tuple[int, float], ...]]]:
+    """Scores by run and objective."""
     _, rows = catalog.query(
-        "SELECT objective, step, score FROM run_feedback WHERE run_id = ? ORDER BY objective, step", [run_id]
+        "SELECT run_id, objective, step, score FROM run_feedback WHERE run_id IN (SELECT unnest(?))"
+        " ORDER BY objective, step",
+        [list(run_ids)],
     )
-    scores: dict[str, list[tuple[int, float]]] = {}
-    for objective, step, score in rows:
-        scores.setdefault(objective, []).append((int(step), floats([score])[0]))
-    return {objective: tuple(points) for objective, points in scores.items()}
+    scores: dict[str, dict[str, tuple[tuple[int, float], ...]]] = {}
+    for run_id, objective, step, score in rows:
+        of_run = scores.setdefault(run_id, {})
+        of_run[objective] = (*of_run.get(objective, ()), (int(step), floats([score])[0]))
+    return scores
 
 
 def _events(catalog: Reader, run_id: str) -> tuple[RunEvent, ...]:

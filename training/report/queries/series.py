@@ -171,11 +171,6 @@ def mixture_events(run: Run) -> list[RunEvent]:
     return [event for event in run.events if event.step is not None and event.kind not in PLAIN_MARKS]
 
 
-def steps_done(run: Run) -> int:
-    """Number of steps that have ended."""
-    return len(shares(run, "delivered").steps_T)
-
-
 def final_scores(run: Run) -> dict[str, FinalScore]:
     """First (step 0) and last finite score of every objective; objectives without one are left out."""
     found = {}

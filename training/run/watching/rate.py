@@ -1,6 +1,5 @@
 """How fast a run trains, kept for later estimates of time on this machine."""
 
-import os
 import time
 from collections.abc import Callable
 
@@ -8,6 +7,7 @@ import torch
 from composer import Callback, Logger, State
 
 from dmix.training.model.estimate.speed import keep_training_speed
+from dmix.warehouse_schema.files.processes import cores
 
 # The first batches also make kernels and buffers.
 _WARM_UP = 2
@@ -65,8 +65,8 @@ class RateMeter(Callback):
             return
         share = 1.0
         if not self._on_gpu:
-            cores = min(torch.get_num_threads(), os.cpu_count() or 1)
-            share = min(1.0, self._processor_seconds / self._seconds / cores)
+            used = min(torch.get_num_threads(), cores())
+            share = min(1.0, self._processor_seconds / self._seconds / used)
         if share >= _LEAST_SHARE:
             trained = (self._seen - _WARM_UP) * self._tokens
             self._keep(self._operations, trained / self._seconds / share, bf16=self._bf16)

@@ -19,7 +19,7 @@ from dmix.training.report.queries.judged import (
     terms,
     with_comparable,
 )
-from dmix.training.report.queries.run_facts import read_run
+from dmix.training.report.queries.run_facts import read_run, run_ids
 from dmix.warehouse_schema.catalog.catalog import Catalog
 from dmix.warehouse_schema.catalog.sync import sync
 
@@ -106,9 +106,21 @@ def read(warehouse, *run_ids):
         return runs, with_comparable(catalog, [runs[run_ids[0]]])
 
 
+def read_every(warehouse):
+    with Catalog.open_reader(warehouse) as catalog:
+        return {run_id: read_run(catalog, run_id) for run_id in run_ids(catalog)}
+
+
 def test_the_pool_of_a_run_is_what_it_can_be_compared_with_in_the_whole_warehouse(trained):
     runs, pool = read(trained, "one")
     assert pool[0] is runs["one"]
+    # what is compared is read as for a run on the page
+    whole = read_every(trained)
+    for other in pool[1:]:
+        of = whole[other.run_id]
+        assert (other.config, other.scores, other.steps_done) == (of.config, of.scores, of.steps_done)
+        assert (other.started_at, other.status, other.leads) == (of.started_at, of.status, of.leads)
+        assert of.steps_done and not other.pairs
     assert {other.run_id for other in pool} == {"one", "two", "natural-0", "natural-1", "fast"}
 
 
