@@ -11,6 +11,7 @@ committed) is left out and named; the folder of a table whose log says which fil
 
 import errno
 import fnmatch
+import functools
 import os
 import stat
 from collections import Counter, deque
@@ -197,7 +198,8 @@ def _mode(path: Path, wanted: Callable[[Path], bool]) -> int | None:
         InputError: If a link leads nowhere whose name says, or may say, that documents are there.
     """
     try:
-        return path.stat().st_mode
+        found = path.stat()
+        return stat.S_IFCHR if found.st_dev in _of_the_kernel() else found.st_mode
     except OSError as error:
         if isinstance(error, PermissionError) or not path.is_symlink():
             raise
@@ -207,6 +209,12 @@ def _mode(path: Path, wanted: Callable[[Path], bool]) -> int | None:
         loops = error.errno == errno.ELOOP
         why = "it leads to itself, or over too many links" if loops else f"{target} does not exist"
         raise InputError(f"link {path} is broken ({why}); restore its target, or remove the link") from None
+
+
+@functools.cache
+def _of_the_kernel() -> frozenset[int]:
+    """Devices of files that the kernel makes up while they are read, some without an end (`/proc/kmsg`)."""
+    return frozenset(path.stat().st_dev for path in map(Path, ("/proc", "/sys")) if path.is_dir())
 
 
 def _holds(link: Path) -> bool:

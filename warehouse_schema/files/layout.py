@@ -42,6 +42,8 @@ PUBLISHED_FILES = {
     "effects": "effects/*/effects.parquet",
 }
 
+LOCKS = ".locks"
+"""Folder of a warehouse's lock files."""
 
 # What torch and safetensors say, in errors of their own, when a write fails.
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)|Os \{ code: (\d+)")
@@ -170,7 +172,7 @@ class Warehouse:
                 (its first file), `farm` (feedback on a set), `effects` or `agent`.
             name: Its name.
         """
-        return self.root / ".locks" / f"{kind.replace(' ', '-')}-{checked_name(kind, name)}.lock"
+        return self.root / LOCKS / f"{kind.replace(' ', '-')}-{checked_name(kind, name)}.lock"
 
     def input_records(self, corpus: str) -> Path:
         """What was found in the inputs of a corpus, so that they need not be read to see what is new."""

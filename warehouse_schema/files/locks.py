@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from dmix.warehouse_schema.errors import InputError, LockHeldError
-from dmix.warehouse_schema.files.layout import publish_bytes, storage_errors
+from dmix.warehouse_schema.files.layout import LOCKS, publish_bytes, storage_errors
 from dmix.warehouse_schema.files.names import without_credentials
 from dmix.warehouse_schema.files.processes import is_alive, this_process
 from dmix.warehouse_schema.text_files import parse_json
@@ -51,6 +51,8 @@ def held_lock(
         InputError: If the lock file is a link or a folder.
     """
     with storage_errors(str(path)):
+        if path.parent.name == LOCKS and path.parent.is_symlink():
+            raise InputError(f"{path.parent} is a link, expected a folder; remove it")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() or path.is_dir():
             raise InputError(f"the lock file {path} is a link or a folder, expected a file; remove it")

@@ -105,6 +105,15 @@ def test_a_lock_file_that_is_a_link_is_refused_and_its_target_stays(warehouse, t
     assert target.read_text() == "of the user"
 
 
+def test_a_folder_of_locks_that_is_a_link_is_refused_and_its_target_stays_empty(warehouse, tmp_path):
+    (target := tmp_path / "elsewhere").mkdir()
+    (warehouse.root / ".locks").symlink_to(target)
+    with pytest.raises(InputError, match="is a link, expected a folder"):
+        with held_lock(warehouse.lock_of("corpus", "main-source"), what="it"):
+            pass
+    assert not any(target.iterdir())
+
+
 def test_folders_in_the_place_of_catalog_files_are_named(warehouse):
     (warehouse.root / ".catalog-1").mkdir()
     rebuild(warehouse)
