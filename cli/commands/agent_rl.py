@@ -71,10 +71,10 @@ def evaluate() -> Workflow:
     """Estimate the utility of an agent without a run.
 
     dmix uses only the farm: a set of trajectories (series of mixtures) with scores. The utility is the
-    weighted sum of the gains of all objectives (goals). Two methods estimate it: fitted Q evaluation (a
-    network that predicts the utility of the agent's choices) and learned simulators (networks that predict
-    the next scores). The output also shows how many of the agent's steps are outside the guard limits, the
-    range of the farm's own steps.
+    weighted sum of the gains of all objectives (goals). Two methods estimate the utility. Fitted Q evaluation
+    trains a network that predicts the utility of the agent's choices. Learned simulators are networks that
+    predict the next scores. The guard limits are the range of the farm's own steps. The output also shows how
+    many of the agent's steps are outside these limits.
 
     Example: dmix agent evaluate --set farm --agent first-rl
     """

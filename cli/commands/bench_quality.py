@@ -37,7 +37,8 @@ from dmix.cli.workflows.bench.quality import STAGES
     type=click.Choice(("smoke", "small", "full")),
     default="small",
     show_default=True,
-    help="Size of the comparison. 'smoke': minutes. 'small': hours on two cores. 'full': for a cluster.",
+    help="Size of the comparison. 'smoke' takes minutes. 'small' takes hours on two cores. 'full' is for "
+    "a cluster.",
 )
 @click.option(
     "--stage",
@@ -88,11 +89,11 @@ def quality() -> Workflow:
     Stage 'effects' compares the predictions of 'dmix mix probe' (by counts and gradients) with runs of new
     mixtures. Stage 'probes' trains short runs and adds their predictions to this comparison. Stage 'rivals'
     makes the runs that other methods learn from, and 'online' tests methods that change mixtures during a
-    run. Their 'confirmation' needs a committed protocol-3.yaml.
+    run. The stage 'confirmation' of these settings needs a committed protocol-3.yaml.
 
-    A world is a setting that is drawn at random: its corpora, amount of text, learning rate, number of steps,
-    base model and objectives. Settings with worlds have the stage 'worlds'. Four of them also have the stage
-    'rungs'. It tests plans with check runs, and plans with probes.
+    A world is a setting whose corpora, amount of text, learning rate, number of steps, base model and
+    objectives are drawn at random. Settings with worlds have the stage 'worlds'. Four of them also have the
+    stage 'rungs', which tests plans with check runs, and plans with probes.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

@@ -10,7 +10,7 @@ from dmix.etl.distilling.settings import DistilSettings
 @click.command()
 @warehouse_options
 @click.option(
-    "--name", required=True, help="Name of the new classifier. Other commands take it as distilled:NAME."
+    "--name", required=True, help="Name of the new classifier. Other commands call it distilled:NAME."
 )
 @corpora_option
 @settings_options(DistilSettings)

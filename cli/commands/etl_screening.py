@@ -42,10 +42,10 @@ def duplicates() -> Workflow:
 def contamination() -> Workflow:
     """Find evaluation items in the text of corpora.
 
-    The view 'contamination' lists the findings. A document contains an item if they share 13 consecutive
-    words. For a question of 7 to 12 words, the document must contain the whole question. The environment file
-    names the files of items. The command searches for all items of these files, even if 'split' or 'limit'
-    selects only some of them.
+    The view 'contamination' lists the findings. A document contains an item if it contains 13 consecutive
+    words of the item. If a question has only 7 to 12 words, the document must contain the whole question. The
+    environment file names the files of items. The command searches for all items of these files, even if
+    'split' or 'limit' selects only some of them.
 
     Example: dmix etl contamination --environment environment.yaml
     """

@@ -25,8 +25,8 @@ from dmix.etl.shard.settings import ShardSettings
     type=Path,
     multiple=True,
     metavar="FILE",
-    help="Environment file. dmix keeps its evaluation items out of the training text, see "
-    "--contaminated. Repeat the flag for several files.",
+    help="Environment file. dmix keeps the evaluation items of this file out of the training text (see "
+    "--contaminated). Repeat the flag for several files.",
 )
 @executor_options
 @data_url_option
@@ -70,7 +70,8 @@ def gc() -> Workflow:
     """Remove unused files, such as the remains of killed jobs.
 
     A file is unused if no manifest (list of files) names it. Resume killed jobs before you run this command.
-    Otherwise, they start again from the beginning. The command does not touch the files of running jobs.
+    Otherwise, these jobs start again from the beginning. The command does not touch the files of running
+    jobs.
 
     Example: dmix etl gc --dry-run
     """

@@ -22,14 +22,13 @@ from dmix.etl.synthetic.start_state.settings import StartStateSettings
     type=click.Choice(("corpus", "model")),
     default="corpus",
     show_default=True,
-    help="Origin of the shares. 'corpus': count the documents and samples of a dataset. 'model': "
-    "classify text that a model writes.",
+    help="Origin of the shares. With 'corpus', dmix counts the documents and samples of a dataset. With "
+    "'model', dmix classifies text that a model writes.",
 )
 @click.option(
     "--model",
     metavar="PATH|HUB-ID",
-    help="Causal language model. dmix classifies text that it generates, to estimate the shares of the "
-    "domains. Only with --from model.",
+    help="Causal language model that writes the text for --from model.",
 )
 @click.option(
     "--name", help="Name under which dmix stores the estimate of a model. Default: the last part of --model."
@@ -42,10 +41,10 @@ def start_state() -> Workflow:
     """Show the share of each domain in its field.
 
     A field is the source or the target text. The command counts documents and samples. With --from model, a
-    model writes documents and dmix classifies them, until the sampling error of the shares is below
-    --kl-bound. The view 'start_state' shows the shares with their intervals. The views
-    'start_state_estimates' and 'start_state_convergence' show the sampling error. With --dataset, dmix also
-    compares the shares with that dataset's source field.
+    model writes documents, and dmix classifies these documents. The model stops when the sampling error of
+    the shares is below --kl-bound. The view 'start_state' shows the shares with their intervals. The views
+    'start_state_estimates' and 'start_state_convergence' show the sampling error. If you also give --dataset,
+    dmix compares the shares that it estimates with the source field of this dataset.
 
     Example: dmix etl start-state --dataset small
     """

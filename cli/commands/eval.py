@@ -47,8 +47,8 @@ from dmix.training.evaluation.settings import KINDS, EvaluationSettings
     type=click.Choice(KINDS),
     default=KINDS[0],
     show_default=True,
-    help="Form of the records in --items. 'multiple_choice': question, choices and label. 'qa': "
-    "question and answer.",
+    help="Form of the records in --items. A 'multiple_choice' record has question, choices and label. A "
+    "'qa' record has question and answer.",
 )
 @click.option(
     "--environment",

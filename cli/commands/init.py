@@ -37,9 +37,9 @@ from dmix.etl.templates.settings import TextSettings
 @click.option(
     "--update",
     is_flag=True,
-    help="Change the project in OUT to another --model, --hours or --steps. Flags that you leave out stay as "
-    "they were. dmix keeps files that you edited, and writes the new text beside them (FILE.new). It keeps "
-    "earlier runs, too. --dry-run shows the changes.",
+    help="Change the project in OUT to another --model, --hours or --steps. The other settings keep their "
+    "values. If you edited a file, dmix keeps your file and writes the new text to FILE.new. dmix also "
+    "keeps earlier runs. --dry-run shows the changes.",
 )
 @settings_options(TextSettings)
 @calls_workflow

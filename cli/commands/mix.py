@@ -38,8 +38,8 @@ def sample() -> Workflow:
     agents learn from the scores. dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If
     the command is killed, run it again to resume. The command prints the number of steps (M), of samples per
     step (R) and of domains. It also prints how often a run under natural mixing reads the target text.
-    Natural mixing gives every domain a share in proportion to its size. A table shows gaps: the steps at
-    which no trajectory has a target share in a certain range.
+    Natural mixing gives every domain a share in proportion to its size. A table shows gaps. A gap is a step
+    at which no trajectory has a target share in a certain range.
 
     Example: dmix mix sample --set first --preset default --top-k 1 --paths 8 --candidates 2000
     """

@@ -24,8 +24,8 @@ from dmix.mixing.effects.settings import PlanRules
     "probes",
     multiple=True,
     metavar="NAME",
-    help="Name of the effects to use, as 'dmix mix probe' printed it. Repeat the flag to combine effects "
-    "by counts with effects measured on a model. Default: the newest effects of the dataset.",
+    help="Name of the effects to use. 'dmix mix probe' prints this name. Repeat the flag to combine "
+    "effects from counts with effects measured on a model. Default: the newest effects of the dataset.",
 )
 @click.option(
     "--out",
@@ -75,8 +75,8 @@ from dmix.mixing.effects.settings import PlanRules
     is_flag=True,
     help="After --check, measure the effects of up to eight domains again, near the mixture that the "
     "check chose. dmix makes a short run per domain, with more text of the domain than the chosen mixture "
-    "has. A short run draws a quarter of --samples. Then dmix plans again, within a KL divergence of 0.2 "
-    "nats from the chosen mixture. No run checks the second plan.",
+    "has. A short run draws a quarter of --samples. Then dmix makes a second plan, with a KL divergence of "
+    "at most 0.2 nats from the chosen mixture. No run checks the second plan.",
 )
 @click.option(
     "--model",

@@ -32,10 +32,10 @@ ESTIMATORS = ("counts", "gradient", "probe")
     type=click.Choice(ESTIMATORS),
     default="counts",
     show_default=True,
-    help="Method of measurement. 'counts': compare bigrams (pairs of tokens) of each domain with the "
-    "evaluation items, in seconds and without a model. 'gradient': compare your model's loss "
-    "gradients on each domain and on the items, in about an hour. 'probe': train short runs of your "
-    "model, each with more of one domain.",
+    help="Method to estimate the effects. 'counts' compares the bigrams (pairs of tokens) of each domain "
+    "with the evaluation items; it takes seconds and needs no model. 'gradient' compares your model's loss "
+    "gradients on each domain and on the items; it takes about an hour. 'probe' trains short runs of your "
+    "model, each with more text of one domain.",
 )
 @click.option(
     "--model",
@@ -103,10 +103,10 @@ def probe() -> Workflow:
     """Measure how each domain changes each objective (goal).
 
     Use this command before a run. It prints a table with a row per domain and a column per objective. Each
-    cell shows a gain in nats per token: the gain of a mixture with one tenth text of the domain and nine
-    tenths natural mixing. The gain is one tenth of the domain's effect. Natural mixing draws every domain in
-    proportion to its size. The warehouse stores the effects in the views 'effects' and 'effect_objectives'.
-    'dmix mix plan' makes a mixture from the effects.
+    cell shows the predicted gain of a mixture over natural mixing, in nats per token. The mixture has one
+    tenth text of the domain and nine tenths natural mixing. The domain's effect is ten times this gain.
+    Natural mixing draws every domain in proportion to its size. The warehouse stores the effects in the views
+    'effects' and 'effect_objectives'. 'dmix mix plan' makes a mixture from the effects.
 
     Example: dmix mix probe --environment environment.yaml
     """

@@ -24,8 +24,8 @@ from dmix.warehouse_schema.files.layout import Warehouse
     "--out",
     type=OutputPath(dir_okay=False),
     metavar="FILE.html",
-    help="HTML file to write. Default: report.html, in the run's folder if you give one --run, otherwise "
-    "in the warehouse.",
+    help="HTML file to write. Default: report.html in the warehouse or, if you give one --run, in the "
+    "folder of this run.",
 )
 @click.option(
     "--watch",

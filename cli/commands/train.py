@@ -82,9 +82,9 @@ SECTIONS = {
 @click.option(
     "--agent",
     metavar="NAME|PATH",
-    help="Agent that chooses the mixtures. 'dmix-base': uses the mixture with the best prediction from "
-    "counts. 'effect[:NAME]': starts from the plan of effects NAME and corrects it by the scores of the run. "
-    "You can also give the name or folder of a trained agent.",
+    help="Agent that chooses the mixtures. 'dmix-base' uses the mixture with the best prediction from "
+    "counts. 'effect[:NAME]' starts with the plan from the effects NAME, and corrects this plan by the "
+    "scores of the run. You can also give the name or folder of a trained agent.",
 )
 @click.option(
     "--controller",

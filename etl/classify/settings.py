@@ -20,23 +20,23 @@ class ClassifySettings(TextSettings):
 
     classifier: str = setting(
         "embedded",
-        help="Classifier that labels documents with a domain. 'embedded': part of dmix. 'nvidia': from "
-        "the Hugging Face hub. 'nvidia:PATH': the same, from a folder. 'distilled:NAME': made by "
-        "'dmix etl distil'. 'column:NAME': labels in a column of the documents.",
+        help="Classifier that labels documents with a domain. 'embedded' is part of dmix. 'nvidia' comes "
+        "from the Hugging Face hub, and 'nvidia:PATH' from a folder. 'distilled:NAME' is a classifier that "
+        "'dmix etl distil' made. 'column:NAME' takes the labels from a column of the documents.",
     )
     taxonomy: str | None = setting(
         None,
-        help="Labels that --classifier column:NAME accepts. Give a file with one label per line, or "
-        "'nvidia-26', 'weborganizer-topics' or 'weborganizer-formats'. 'from-data': accept all "
-        "labels in the data. Default: the 26 labels of nvidia/domain-classifier.",
+        help="Labels that --classifier column:NAME accepts. Give a file with one label per line, or one "
+        "of the lists 'nvidia-26', 'weborganizer-topics' and 'weborganizer-formats'. With 'from-data', dmix "
+        "accepts all labels in the data. Default: the 26 labels of nvidia/domain-classifier.",
     )
     fallback: str | None = setting(
-        None, help="Second classifier. It labels the documents whose margin is below --margin."
+        None, help="Second classifier, which labels the documents with a margin below --margin."
     )
     margin: float = setting(
         0.2,
         help="Smallest margin with which the first classifier decides, from 0 to 1. The margin is the "
-        "probability of the best label minus that of the second-best label.",
+        "probability of the best label minus the probability of the second-best label.",
     )
     id_column: str | None = setting(
         None,

@@ -15,9 +15,9 @@ class QualitySettings:
 
     quality: str = setting(
         "embedded",
-        help="Classifier that judges the quality of documents. 'embedded': part of dmix. 'nvidia': "
-        "quality-classifier-deberta from the hub. 'nvidia:PATH': the same, from a folder. 'none': "
-        "no judgement.",
+        help="Classifier that judges the quality of documents. 'embedded' is part of dmix. 'nvidia' is "
+        "quality-classifier-deberta from the hub, and 'nvidia:PATH' the same classifier from a folder. With "
+        "'none', dmix does not judge documents.",
     )
     max_low: float = setting(
         0.5,

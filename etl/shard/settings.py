@@ -28,8 +28,8 @@ class ShardSettings:
     )
     seq_len: int = setting(
         512,
-        help="Number of tokens per sample. Small values let small domains fill at least some samples. "
-        "The default is about the mean length of a document, 464 tokens in everyday text and code.",
+        help="Number of tokens per sample. With a small value, even small domains fill some samples. The "
+        "default is close to the mean length of a document, which is 464 tokens in everyday text and code.",
         most=_MOST_SEQ_LEN,
     )
     seed: int = setting(0, help="Seed of the sample order. A run can use another seed.")
@@ -39,8 +39,9 @@ class ShardSettings:
     )
     contaminated: str = setting(
         "remove",
-        help="Treatment of documents that contain an evaluation item from the --environment file. "
-        "'remove': leave the documents out. 'report': only list the documents in the view 'contamination'.",
+        help="Treatment of documents that contain an evaluation item from the --environment file. With "
+        "'remove', dmix leaves these documents out. With 'report', dmix only lists them in the view "
+        "'contamination'.",
         choices=("remove", "report"),
     )
     split_bytes: int = setting(

@@ -44,7 +44,7 @@ class GenerationSettings:
     )
     precision: str = setting(
         "auto",
-        help="Number format of the weights. 'auto': bf16 on a GPU and fp32 on a CPU.",
+        help="Number format of the weights. 'auto' means bf16 on a GPU and fp32 on a CPU.",
         choices=("auto", "fp32", "bf16"),
     )
 

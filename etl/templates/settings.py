@@ -25,12 +25,13 @@ class TextSettings:
     )
     template: str | None = setting(
         None,
-        help="Template that turns a record into one text. 'chat': reads the columns messages or "
-        "conversations. 'instruction': reads prompt and response, instruction and output, or "
-        "question and answer. 'model:PATH': reads any of these columns, and writes them with the "
-        "checkpoint's chat template. 'first:text,content': reads text; if it is empty, reads content. "
-        "'chat,first:text,content': the same, but only for records without messages. You can also give a "
-        "text with columns in braces, such as '{title}\\n\\n{body}'.",
+        help="Template that turns a record into one text. The template 'chat' reads the column messages "
+        "or conversations. 'instruction' reads the columns prompt and response, instruction and output, or "
+        "question and answer. 'model:PATH' reads any of these columns, and writes the text with the chat "
+        "template of the checkpoint in PATH. 'first:text,content' reads the column text or, if this column "
+        "is empty, the column content. 'chat,first:text,content' reads messages; from a record without "
+        "messages, it reads text or content. You can also give a text with columns in braces, such as "
+        "'{title}\\n\\n{body}'.",
     )
 
     def __post_init__(self) -> None:

@@ -18,8 +18,8 @@ class PlanRules:
     pull: float = setting(
         0.25,
         help="Cost of distance from natural mixing, in which every domain has a share in proportion to "
-        "its size. The planner subtracts this amount from the utility (weighted sum of the gains) per nat of "
-        "KL(mixture || natural).",
+        "its size. For each nat of the KL divergence from natural mixing, the planner subtracts this amount "
+        "from the utility (weighted sum of the gains).",
     )
     caution: float = setting(
         1.0, help="Number of standard errors that the planner subtracts from every predicted gain."

@@ -45,14 +45,15 @@ class Objective:
 
     name: str = setting(help="Name of the objective in tables and in the catalog.")
     role: str = setting(
-        help="Role of the objective. 'general': measures knowledge of the source field, which the model "
-        "must keep. 'target': measures knowledge of the target field, which the model must learn.",
+        help="Role of the objective. A 'general' objective measures knowledge of the source field, which "
+        "the model must keep. A 'target' objective measures knowledge of the target field, which the model "
+        "must learn.",
         choices=("general", "target"),
     )
     kind: str = setting(
-        help="Form of the records. 'qa': id, question and answer. 'continuation': id and text; the "
-        "second half of the text is the answer. 'choice': id, question, choices and label. The "
-        "label is the index of the right choice, from 0.",
+        help="Form of the records. A 'qa' record has id, question and answer. A 'continuation' record has "
+        "id and text; the second half of the text is the answer. A 'choice' record has id, question, "
+        "choices and label. The label is the index of the right choice, from 0.",
         choices=("qa", "continuation", "choice"),
     )
     path: str = setting(
@@ -62,14 +63,14 @@ class Objective:
     seed: int = setting(0, help="Seed of the random draw for `limit`.")
     weight: float | None = setting(
         None,
-        help="Lambda: relative weight in the utility. The utility is the weighted sum of the gains of "
-        "all objectives. Default: 1 for every objective.",
+        help="Relative weight (lambda) of the objective in the utility. The utility is the weighted sum "
+        "of the gains of all objectives. Default: 1 for every objective.",
     )
     licence: str = setting("", help="Licence of the items. Reports show this text.")
     split: str = setting(
         "all",
-        help="Part of the items to use. 'all': every item. 'feedback': six tenths. 'development': two "
-        "tenths. 'confirmation': the other two tenths. A hash of the item's id decides to which part the "
+        help="Part of the items to use. 'all' is every item. 'feedback' is six tenths, 'development' two "
+        "tenths, and 'confirmation' the other two tenths. A hash of the item's id decides to which part the "
         "item belongs.",
         choices=tuple(SPLITS),
     )
@@ -95,8 +96,8 @@ class Environment:
     )
     scales: dict[str, float] = setting(
         {},
-        help="Scale of each objective in nats per token, by name. A scale given here replaces the one from "
-        "the farm (the training runs of small models).",
+        help="Scale of each objective in nats per token, by name. A scale in this file replaces the scale "
+        "from the farm (the training runs of small models).",
     )
     folder: str = setting(
         ".",

@@ -25,9 +25,10 @@ class SampleSettings:
 
     preset: str = setting(
         "default",
-        help="Version of Algorithm 1. 'paper': exactly as published. 'default' differs in three ways: it "
-        "draws the shares of the fields (source and target) before those of the domains; it adds random "
-        "paths; and --gamma compares a candidate only with the mixtures of earlier paths at the same step.",
+        help="Version of Algorithm 1. 'paper' is the algorithm exactly as published. 'default' differs in "
+        "three ways. It draws the shares of the fields (source and target) before the shares of the "
+        "domains. It adds random paths. And --gamma compares a candidate only with the mixtures of earlier "
+        "paths at the same step.",
         choices=PRESETS,
     )
     paths: int | None = setting(
@@ -38,15 +39,15 @@ class SampleSettings:
     )
     random_paths: int | None = setting(
         None,
-        help="Number of random paths: trajectories with random mixtures. Two thirds of them change the "
-        "mixture at a few steps; the others never change it. Default: 44. With --paths or --top-k: "
-        "half the number of the other paths. With preset 'paper': 0.",
+        help="Number of random paths: trajectories with random mixtures. Two thirds of the random paths "
+        "change the mixture at a few steps. The other third never changes the mixture. Default: 44. If you "
+        "give --paths or --top-k: half the number of the other paths. With preset 'paper': 0.",
         most=_MOST_PATHS,
     )
     top_k: tuple[int, ...] = setting(
         (),
-        help="Number of best candidate mixtures (K). Each step draws its mixture from these. Repeat the "
-        "flag for several values. Default: 1, 100, 1000 and 10000.",
+        help="Number of best candidate mixtures (K). Each step draws its mixture from these candidates. "
+        "Repeat the flag for several values. Default: 1, 100, 1000 and 10000.",
     )
     steps: int | None = setting(
         None,
@@ -75,20 +76,20 @@ class SampleSettings:
     samples_per_step: int | str = setting(
         "auto",
         help="Number of samples per step (R) for the proxies, the small models that train under the "
-        "trajectories. 'auto': the number that --run-samples-per-step auto gives.",
+        "trajectories. 'auto' means the number that --run-samples-per-step auto gives.",
     )
     run_samples_per_step: int | str = setting(
         "auto",
-        help="Number of samples per step (R) of the later run, in which an agent will choose the mixtures. "
-        "A trajectory ends at the step at which such a run has used up the target text. 'auto': "
-        "the smallest multiple of --batch-size with which natural mixing draws all target "
-        "samples in --steps steps. Natural mixing gives every domain a share in proportion to its size.",
+        help="Number of samples per step (R) of the later run, in which an agent will choose the "
+        "mixtures. A trajectory ends at the step at which such a run has used up the target text. 'auto' "
+        "means the smallest multiple of --batch-size with which natural mixing draws all target samples in "
+        "--steps steps. Natural mixing gives every domain a share in proportion to its size.",
     )
     max_passes: int = setting(
         1,
-        help="Maximum number of passes through each domain in the run of --run-samples-per-step. With 1, as "
-        "in the paper, a trajectory ends when such a run has used up the target text. With more, a "
-        "trajectory has all M steps; use this for runs with --exhaustion repeat.",
+        help="Maximum number of passes through each domain in the run of --run-samples-per-step. With 1, "
+        "as in the paper, a trajectory ends when such a run has used up the target text. With more passes, "
+        "a trajectory has all M steps. Give more than 1 for runs with --exhaustion repeat.",
     )
     batch_size: int = setting(
         32,

@@ -41,7 +41,7 @@ class EvaluationSettings:
         "0 for --items.",
     )
     batch_size: int = setting(8, help="Number of items in one forward pass.")
-    again: bool = setting(False, help="Compute scores again that the warehouse already has.")
+    again: bool = setting(False, help="Compute scores again, even if the warehouse already has them.")
     allow_code: bool = setting(
         False, help="Let evalplus run the programs that the model writes. Use this flag only in a container."
     )

@@ -137,15 +137,15 @@ class TrainingSettings:
     )
     precision: str = setting(
         "auto",
-        help="Number format. 'auto': bf16 on a GPU and fp32 on a CPU. On a CPU, bf16 is fast only with "
-        "AVX512-BF16 or AMX.",
+        help="Number format. 'auto' means bf16 on a GPU and fp32 on a CPU. On a CPU, bf16 is fast only "
+        "with AVX512-BF16 or AMX.",
         choices=("auto", "fp32", "bf16"),
     )
     sharding: str = setting(
         "none",
-        help="Distribution of weights, gradients and optimiser state over the ranks. 'none': each rank "
-        "has a copy of everything. 'full': each rank stores a part, and ranks gather one layer at a "
-        "time. 'gradients': each rank stores a part, and ranks gather all weights once per forward "
+        help="Distribution of weights, gradients and optimiser state over the ranks. With 'none', each "
+        "rank has a copy of everything. With 'full', each rank stores a part, and ranks gather one layer at "
+        "a time. With 'gradients', each rank stores a part, and ranks gather all weights once per forward "
         "and backward pass.",
         choices=("none", "full", "gradients"),
     )
@@ -188,26 +188,27 @@ class TrainingSettings:
         "has its own folder and limit. Default: no limit.",
     )
     checkpoint_steps: int = setting(
-        1, help="Number of steps between two checkpoints. 0: no checkpoints at the end of steps."
+        1, help="Number of steps between two checkpoints. 0 means no checkpoints at the end of steps."
     )
     checkpoint_batches: int = setting(
-        0, help="Number of batches between two checkpoints within a step. 0: no checkpoints within a step."
+        0,
+        help="Number of batches between two checkpoints within a step. 0 means no checkpoints within a step.",
     )
     checkpoints_kept: int = setting(
         2, help="Number of checkpoints that dmix keeps. dmix deletes the oldest checkpoints first."
     )
     keep: str = setting(
         "all",
-        help="Files that dmix keeps after the run. 'all': checkpoints, model and optimiser state. "
-        "'model': only the model. If you also set checkpoint_steps: 0, the run writes a checkpoint "
+        help="Files that dmix keeps after the run. 'all' keeps checkpoints, model and optimiser state. "
+        "'model' keeps only the model. If you also set checkpoint_steps: 0, the run writes a checkpoint "
         "only when a signal stops the run.",
         choices=("all", "model"),
     )
     rank_timeout: int = setting(
         300,
-        help="Time limit in seconds for a rank that hangs or does not answer. After this time, all "
-        "ranks end. A rank that waits for other ranks does not hang. Raise the limit if a controller waits "
-        "longer for something slow.",
+        help="Time limit in seconds for a rank that hangs or does not answer. After this time, all ranks "
+        "end. A rank that only waits for other ranks does not count as hanging. Raise the limit if a "
+        "controller waits longer, for example for a slow service.",
     )
     deterministic: bool = setting(
         False,
@@ -302,8 +303,8 @@ class ProxySettings:
     seed: int = setting(0, help="Seed of the random weights.")
     init: str = setting(
         "scratch",
-        help="Start of the proxies. 'scratch': random weights. 'base': the model in --base, with its "
-        "optimiser state.",
+        help="Start of the proxies. With 'scratch', proxies start from random weights. With 'base', they "
+        "start from the model in --base, with its optimiser state.",
         choices=("scratch", "base"),
     )
     vary: float | None = setting(

@@ -43,7 +43,7 @@ class RunRequest:
     )
     samples_per_step: int | str = setting(
         "auto",
-        help="Number of samples per step (R), a multiple of the batch. 'auto': the smallest number "
+        help="Number of samples per step (R), a multiple of the batch. 'auto' means the smallest number "
         "with which natural mixing reads all target samples once in --steps steps. Natural mixing gives "
         "every domain a share in proportion to its size.",
     )
@@ -54,9 +54,9 @@ class RunRequest:
     )
     exhaustion: str = setting(
         "stop",
-        help="Rule for a domain without samples left. 'stop': other domains get its share, and the run "
-        "ends when no target samples are left. 'redistribute': other domains get its share until "
-        "no samples are left. 'repeat': the domain starts another pass, see --max-passes.",
+        help="Rule for a domain without samples left. With 'stop', other domains get its share, and the "
+        "run ends when no target samples are left. With 'redistribute', other domains get its share until "
+        "no samples are left. With 'repeat', the domain starts another pass (see --max-passes).",
         choices=EXHAUSTION,
     )
     max_passes: int = setting(
@@ -73,8 +73,8 @@ class RunRequest:
         help="Limits on the mixtures, from a set of trajectories (series of mixtures). Give SET or "
         "SET:QUANTILE. dmix limits each domain's share, and the change from step to step. It sets each "
         "limit so that the fraction QUANTILE of the set's own steps is within the limit (default: 0.99). "
-        "'auto': dmix uses the set from which the agent learned. If the warehouse does not have that set "
-        "for the same domains, there are no limits. 'off': no limits.",
+        "With 'auto', dmix uses the set from which the agent learned. If the warehouse does not have that "
+        "set for the same domains, there are no limits. 'off' means no limits.",
     )
     shadow: str | None = setting(
         None,
@@ -86,8 +86,8 @@ class RunRequest:
     )
     gradients_every: int = setting(
         0,
-        help="Number of steps after which the effect agent measures effects again, by gradients of the"
-        " run's model. Each measurement reads as many tokens as a step. 0: never.",
+        help="Number of steps after which the effect agent measures effects again, by gradients of the "
+        "run's model. Each measurement reads as many tokens as a step. 0 means never.",
     )
     seed: int | None = setting(
         None, help="Seed of the sample order and of random controllers. Default: the seed of the dataset."

@@ -16,8 +16,8 @@ class StartStateSettings:
 
     classifier: str = setting(
         "embedded",
-        help="Classifier that labels documents with a domain. 'embedded': part of dmix. 'nvidia': from "
-        "the Hugging Face hub. 'nvidia:PATH': the same, from a folder.",
+        help="Classifier that labels documents with a domain. 'embedded' is part of dmix. 'nvidia' comes "
+        "from the Hugging Face hub, and 'nvidia:PATH' from a folder.",
     )
     kl_bound: float = setting(
         0.01,

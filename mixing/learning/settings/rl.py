@@ -35,15 +35,15 @@ class RlSettings:
 
     architecture: str | None = setting(
         None,
-        help="Architecture of the agent. 'paper': as in the paper, only for the domains of --set. 'set': "
-        "for any domains and objectives. Default: the architecture of --from, or 'paper' without "
-        "--from.",
+        help="Architecture of the agent. 'paper' is the architecture of the paper, which works only with "
+        "the domains of --set. 'set' works with any domains and objectives. Default: the architecture of "
+        "--from, or 'paper' without --from.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(
         None,
-        help="Preset of the critics. 'default': the critics read mixtures and scores, and their output "
-        "has no bounds. 'paper': the critics read only mixtures, and their output is a sigmoid. "
+        help="Preset of the critics. With 'default', the critics read mixtures and scores, and their "
+        "output has no bounds. With 'paper', the critics read only mixtures, and their output is a sigmoid. "
         "Default: the preset of --set.",
         choices=PRESETS,
     )
@@ -68,8 +68,8 @@ class RlSettings:
     conservative_weight: float | None = setting(
         None,
         help="Weight of the conservative term, which lowers the critics' values of mixtures that are not "
-        "in --set. The weight is for returns (final utilities) with standard deviation 1. Default: "
-        "0.02. With preset 'paper': 5.",
+        "in --set. The weight assumes that the returns (final utilities) have standard deviation 1. "
+        "Default: 0.02. With preset 'paper': 5.",
     )
     discount: float | None = setting(
         None, help="Discount of rewards per step. Default: 1. With preset 'paper': 0.99."
@@ -99,9 +99,9 @@ class RlSettings:
     )
     simulator_share: float | None = setting(
         None,
-        help="Share of the actor's gradient that comes from learned simulators, at its first update. The "
-        "rest comes from the critics. A share above 0 then rises, and the critics' weight falls to a "
-        "hundredth. Default: 0.9. With preset 'paper': 0.",
+        help="Share of the actor's gradient that comes from learned simulators, at the actor's first "
+        "update. The rest comes from the critics. If the share is above 0, it then rises, and the critics' "
+        "weight falls to a hundredth. Default: 0.9. With preset 'paper': 0.",
     )
     proximity: float | None = setting(
         None,
@@ -120,8 +120,8 @@ class RlSettings:
     views: float = setting(
         0.0,
         help="Share of augmented tasks in the training. An augmented task groups domains, drops "
-        "objectives or changes their weights. Above 0, dmix also adds tasks with half and with 2.5 "
-        "times the number of steps. Only for architecture 'set'.",
+        "objectives or changes their weights. If the share is above 0, dmix also adds tasks with half and "
+        "with 2.5 times the number of steps. Only for architecture 'set'.",
     )
     imagined_every: int = setting(
         10,

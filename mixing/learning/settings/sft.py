@@ -17,8 +17,9 @@ class SftSettings:
 
     architecture: str = setting(
         "paper",
-        help="Architecture of the agent. 'paper': as in the paper, only for the domains of --set. 'set': "
-        "for any domains and objectives, trained on one or several sets of trajectories.",
+        help="Architecture of the agent. 'paper' is the architecture of the paper, which works only with "
+        "the domains of --set. 'set' works with any domains and objectives, and learns from one or several "
+        "sets of trajectories.",
         choices=ARCHITECTURES,
     )
     preset: str | None = setting(

@@ -53,7 +53,9 @@ class ComparisonObjective:
     layers: tuple[str, ...] = setting(
         LAYERS, help=f"Layers in which the objective has items: some of {', '.join(LAYERS)}."
     )
-    weight: float | None = setting(None, help="Lambda: relative weight in the utility. Default: 1.")
+    weight: float | None = setting(
+        None, help="Relative weight (lambda) of the objective in the utility. Default: 1."
+    )
     licence: str = setting("", help="Licence of the items.")
 
     def __post_init__(self) -> None:
