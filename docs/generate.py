@@ -62,7 +62,8 @@ def commands_page() -> str:
         _NOTE,
         "# Commands\n",
         "Every command takes `--config FILE`, a YAML file with flag names as keys."
-        " In the tables, a flag without a value is a switch.\n",
+        " In the tables, a flag without a value is a switch."
+        " The [glossary](../glossary.md) explains the words.\n",
     ]
     for words, command in leaves(dmix, ()):
         parts.append(f"## {' '.join(('dmix', *words))}\n")
@@ -93,7 +94,11 @@ def leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tup
 
 def configuration_page() -> str:
     """The fields of the files that users write."""
-    parts = [_NOTE, "# Files that you write\n", "`docs/examples` has annotated examples.\n"]
+    parts = [
+        _NOTE,
+        "# Files that you write\n",
+        "`docs/examples` has annotated examples. The [glossary](../glossary.md) explains the words.\n",
+    ]
     for title, cls, what in FILES:
         hints = typing.get_type_hints(cls)
         rows = [

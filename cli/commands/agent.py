@@ -35,8 +35,8 @@ def sft() -> Workflow:
     """Train an agent to imitate trajectories.
 
     A trajectory is a series of mixtures. The agent imitates the trajectories of the set with K = 1 (Eq. 4 of
-    the paper). In these trajectories, each step has the best candidate mixture (see --top-k of 'dmix mix
-    sample'). If the set has feedback (scores of small models), the agent reads mixtures and scores.
+    arXiv 2507.15640). In these trajectories, each step has the best candidate mixture (see --top-k of 'dmix
+    mix sample'). If the set has feedback (scores of small models), the agent reads mixtures and scores.
     Otherwise, the agent reads only mixtures. With --architecture set, one agent learns from several sets and
     controls runs with other domains and objectives.
 

@@ -42,10 +42,10 @@ from dmix.mixing.learning.settings.rl import RlSettings
 def rl() -> Workflow:
     """Train an agent by conservative Q-learning.
 
-    The method is Equations 5 to 7 of the paper. The agent learns from a set of trajectories (series of
-    mixtures) and their scores. The actor is the network that chooses mixtures. The critics are networks that
-    predict how much utility a run still gains. The utility is the weighted sum of the gains of all objectives
-    (goals). If you interrupt the training, run the command again to resume.
+    The method is Equations 5 to 7 of the Data Mixing Agent paper (arXiv 2507.15640). The agent learns from a
+    set of trajectories (series of mixtures) and their scores. The actor is the network that chooses mixtures.
+    The critics are networks that predict how much utility a run still gains. The utility is the weighted sum
+    of the gains of all objectives (goals). If you interrupt the training, run the command again to resume.
 
     Example: dmix agent rl --set farm --agent first-rl --from first-sft
     """

@@ -80,9 +80,9 @@ def quality() -> Workflow:
     """Compare controllers on real text.
 
     There are four stages. 'headroom' measures the largest possible gain. 'farm' collects runs from which
-    controllers learn. 'screening' runs all controllers, and 'confirmation' tests the best ones again. dmix
-    stores every finished run, so you can stop the command and start it again. The confirmation runs only if
-    you name its stage. It also needs a committed, unchanged protocol.yaml (the rules of the comparison)
+    controllers learn. 'screening' runs all controllers, and 'confirmation' tests the best controllers again.
+    dmix stores every finished run, so you can stop the command and start it again. The stage 'confirmation'
+    runs only if you name it. It also needs a committed, unchanged protocol.yaml (the rules of the comparison)
     beside the setting file.
 
     Settings with 'protocol: 3' have other stages. Stage 'yardstick' decides which objectives (goals) count.

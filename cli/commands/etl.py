@@ -73,10 +73,10 @@ def etl() -> None:
 def classify() -> Workflow:
     """Read files and label every document with its domain.
 
-    'Source' is text that the model must keep; 'target' is text that it should learn. A corpus is a named set
-    of documents from one of these fields. A domain is a class of documents, such as a topic. Give all inputs
-    of a corpus in one call, or add more inputs later with --add. dmix keeps earlier labels and classifies
-    only new files. The view 'rejects' lists each rejected document with the reason.
+    'Source' is text that the model must not forget; 'target' is text that it should learn. A corpus is a
+    named set of documents from one of these fields. A domain is a class of documents, such as a topic. Give
+    all inputs of a corpus in one call, or add more inputs later with --add. dmix keeps earlier labels and
+    classifies only new files. The view 'rejects' lists each rejected document with the reason.
 
     dmix reads .jsonl, .ndjson, .json, .txt, .md and .parquet files. All except .parquet may also end in
     .gz, .zst or .bz2. Inputs may be remote: s3://bucket/folder, gs:// or hdfs://.

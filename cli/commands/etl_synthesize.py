@@ -49,10 +49,10 @@ def synthesize() -> Workflow:
     """Let a model write source text.
 
     Use this command if the source data is unavailable. The model writes each document from its start token,
-    at temperature 1. dmix drops and counts empty documents and documents of low quality. Pass the folder to
-    'dmix etl classify --source', which marks the corpus as synthetic. If the command is killed, run it again
-    to resume. With --documents, several machines can share the work. Together, they write the same text as
-    one machine.
+    at temperature 1. dmix drops and counts empty documents and documents of low quality. Then give the folder
+    --out to 'dmix etl classify --source'. That command marks the corpus as synthetic. If the command is
+    killed, run it again to resume. With --documents, several machines can share the work. Together, they
+    write the same text as one machine.
 
     Each worker process loads the model. Use one process per GPU. With --master local[2,3], dmix runs 2
     processes, and tries each task at most 3 times.

@@ -56,8 +56,8 @@ def quickstart(
     """Try dmix: run every step at small size, from text to report.
 
     The command takes minutes on two cores. If you interrupt the command, run it again to resume. With --full,
-    dmix trains many small models (proxies) under different mixtures. dmix then trains an agent on their
-    scores.
+    dmix trains many small models (proxies) under different mixtures (shares of the text domains). From the
+    scores of these models, dmix then trains an agent, a network that chooses mixtures.
 
     Example: dmix quickstart --out demo
     """

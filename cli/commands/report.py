@@ -30,7 +30,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 @click.option(
     "--watch",
     is_flag=True,
-    help="Write the file again and again until all its runs have ended. Ctrl-C stops earlier.",
+    help="Write the file again and again until all runs in it have ended. Ctrl-C stops earlier.",
 )
 @click.option(
     "--every",

@@ -94,7 +94,7 @@ def warehouse_option(command: Command) -> Command:
         show_envvar=True,
         metavar="DIR",
         callback=convert,
-        help="Folder of the warehouse.",
+        help="Folder of the warehouse, which has all data of a project.",
     )(command)
 
 

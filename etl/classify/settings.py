@@ -58,8 +58,8 @@ class ClassifySettings(TextSettings):
     piece_bytes: int = setting(
         32 << 20,
         help="Minimum size of a piece in bytes. dmix cuts an input file larger than --part-bytes into "
-        "pieces, and classifies each piece separately. For compressed lines, the size after "
-        "decompression counts.",
+        "pieces, and classifies each piece separately. For a compressed file of lines, such as .jsonl.gz, "
+        "the size after decompression counts.",
         most=MOST_BYTES,
     )
 

@@ -34,8 +34,8 @@ class GenerationSettings:
     )
     start_token: str | None = setting(
         None,
-        help="Token that starts every document. Default: the tokenizer's BOS token; if there is none, "
-        "its EOS token.",
+        help="Token that starts every document. Default: the tokenizer's BOS token or, if it has no BOS "
+        "token, its EOS token.",
     )
     engine: str = setting(
         "transformers",

@@ -27,8 +27,8 @@ class SampleSettings:
         "default",
         help="Version of Algorithm 1. 'paper' is the algorithm exactly as published. 'default' differs in "
         "three ways. It draws the shares of the fields (source and target) before the shares of the "
-        "domains. It adds random paths. And --gamma compares a candidate only with the mixtures of earlier "
-        "paths at the same step.",
+        "domains. It adds random paths. For --gamma, it compares a candidate only with the mixtures of "
+        "earlier paths at the same step.",
         choices=PRESETS,
     )
     paths: int | None = setting(

@@ -25,7 +25,9 @@ class EvaluateSettings:
     learning_rate: float = setting(1e-3, help="Adam learning rate of fitted Q evaluation.")
     simulator_learning_rate: float = setting(3e-3, help="Adam learning rate of the learned simulators.")
     runs: int = setting(
-        8, help="Number of simulated runs of the agent in each learned simulator. The estimate is their mean."
+        8,
+        help="Number of simulated runs of the agent in each learned simulator. The estimate is the "
+        "mean of these runs.",
     )
     hidden_size: int = setting(
         64, help="Hidden width of fitted Q evaluation and of the learned simulators.", most=MOST_WIDTH

@@ -50,8 +50,8 @@ class RlSettings:
     steps: int = setting(2000, help="Number of critic updates.")
     actor_delay: int = setting(
         200,
-        help="Number of critic updates before the first update of the actor. After them, each update "
-        "trains the critics and the actor.",
+        help="Number of critic updates before the first update of the actor. Each later update trains the "
+        "critics and the actor.",
     )
     returns_steps: int = setting(
         500,
@@ -105,10 +105,10 @@ class RlSettings:
     )
     proximity: float | None = setting(
         None,
-        help="Penalty on the distance between the actor's mixtures and those of the rollouts (runs in "
-        "learned simulators), per nat of KL divergence. The simulators give gradients only at the "
-        "rollouts' mixtures, so the penalty keeps the actor near them. The penalty falls to a tenth "
-        "over the actor's updates. Default: 0.5. With preset 'paper': 0.",
+        help="Penalty on the distance between the actor's mixtures and the mixtures of the rollouts (runs "
+        "in learned simulators), per nat of KL divergence. The simulators give gradients only at the "
+        "rollouts' mixtures, so the penalty keeps the actor near them. The penalty falls to a tenth over "
+        "the actor's updates. Default: 0.5. With preset 'paper': 0.",
     )
     pessimism: float | None = setting(
         None,
