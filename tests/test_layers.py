@@ -1,6 +1,7 @@
 """Arrows point one way, folders stay small, retired words stay gone, and `dmix --help` is light."""
 
 import ast
+import functools
 import io
 import re
 import subprocess
@@ -100,10 +101,15 @@ def nodes_of(path: Path, *, typing: bool) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        if typing or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        if typing or not (isinstance(node, ast.If) and _is_typing(node.test)):
             waiting += ast.iter_child_nodes(node)
 
 
+def _is_typing(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
+@functools.cache
 def imported_modules(path: Path, *, typing: bool = True) -> set[str]:
     names = set()
     for node in nodes_of(path, typing=typing):

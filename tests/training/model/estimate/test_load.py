@@ -4,6 +4,7 @@ import pytest
 
 from dmix.training.model.estimate import load
 from dmix.training.model.estimate.load import slowdown, slowdown_of
+from dmix.warehouse_schema.files import processes
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ def test_work_shares_its_cores_fairly(share, others, here, cores, slower):
 
 
 def test_one_look_is_enough_for_a_command_and_a_gpu_needs_none(monkeypatch):
-    monkeypatch.setattr(load, "_cores_here", lambda: 4)
+    monkeypatch.setattr(processes, "cores", lambda: 4)
     monkeypatch.setattr(load, "_look", lambda: (1.0, 3.0))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert (slowdown(), slowdown(1), slowdown(99)) == (1.25, 1.0, 1.75)
