@@ -7,7 +7,6 @@ all ranks are compared with the plan, proved, scored and written, all before Com
 checkpoint. Shapes: N (field, domain) pairs, D objectives.
 """
 
-import dataclasses
 import logging
 import math
 import time
@@ -43,21 +42,23 @@ from dmix.training.run.ranks import is_first_rank, on_first_rank
 from dmix.training.run.resuming.checkpoint_files import SAVED, fingerprint
 from dmix.training.run.resuming.restored import restored_state
 from dmix.training.run.state import RunState
+from dmix.training.run.watching.first_step import jump_warning
 from dmix.training.run.watching.metrics import score_metrics, step_metrics
 from dmix.training.run.watching.progress import BatchReport, Monitor, StepReport
 from dmix.training.run.watching.signals import StopRequest
+from dmix.training.run.watching.step_events import (
+    MICROBATCH,
+    decision_values,
+    microbatch_detail,
+    step_values,
+)
 from dmix.training.scoring.environment import Scorer, no_finite_score
 from dmix.training.scoring.run_gradients import RunGradients
 from dmix.warehouse_schema.errors import TrainingError, VerificationError
-from dmix.warehouse_schema.files.events import Event, EventLog
+from dmix.warehouse_schema.files.events import EventLog
 from dmix.warehouse_schema.progress import doing
 from dmix.warehouse_schema.sizes import num_text
 
-# A first step that makes the loss rise by this much, in nats per token, did harm.
-LOSS_JUMP = 0.5
-_LEAST_BATCHES = 4
-# Kind of the note that says how many samples `microbatch_size: auto` found to fit.
-MICROBATCH = "microbatch_size"
 # Kind of the note with effects that gradients of the run's model gave.
 GRADIENTS = "gradients"
 
@@ -302,27 +303,20 @@ class MixtureCallback(Callback):
         if not self._finds_microbatch or size == before:
             return
         self._microbatch = size
-        detail = f"microbatch_size auto: {num_text(size, 'sample')} per forward pass on a rank"
-        if before:
-            detail += f", after {before} needed too much memory"
+        detail = microbatch_detail(size, before=before)
         self._write("note", step=self.state.steps_done + 1, kind=MICROBATCH, detail=detail, value=size)
         if is_first_rank():
             logger_of_run.info("%s", detail)
 
     def _warn_of_jump(self, step: int) -> None:
         """Says so if the first step made the model worse, which is what too large a rate does."""
-        if step != 1:
+        if step != 1 or not is_first_rank():
             return
-        jump = jump_of(self._first_losses, self.state.feedback_TD())
-        if jump <= LOSS_JUMP or not is_first_rank():
-            return
-        detail = (
-            f"the loss rose by {jump:.2f} nats per token in the first step: learning_rate "
-            f"{self.learning_rate:g} is too large for this model; lower learning_rate in the training "
-            "file"
-        )
-        self._write("note", step=step, kind="loss_jump", detail=detail)
-        logger_of_run.warning("%s", detail)
+        losses, feedback_TD = self._first_losses, self.state.feedback_TD()
+        detail = jump_warning(losses, feedback_TD, learning_rate=self.learning_rate)
+        if detail:
+            self._write("note", step=step, kind="loss_jump", detail=detail)
+            logger_of_run.warning("%s", detail)
 
     def _merge_notes(self) -> None:
         notes = dist.all_gather_object(self._notes)
@@ -372,42 +366,29 @@ class MixtureCallback(Callback):
             self.log.write(event, **values)
 
     def _write_decision(self, decision: Decision, plan: StepPlan) -> None:
-        seen = self.state.feedback[-1]
-        names = () if self.environment is None else self.environment.names
         for event in decision.events:
             self._write("note", step=plan.step, kind=event.kind, detail=event.detail)
-        self._write(
-            "decision",
-            step=plan.step,
-            asked_N=decision.asked_N.tolist(),
-            planned_N=plan.planned_N.tolist(),
-            planned_samples_N=plan.counts_N.tolist(),
-            reasons={str(index): text for index, text in plan.reasons.items()},
-            scores=dict(zip(names, seen, strict=True)),
-            replayed=decision.replayed,
-            decided_to=max([plan.step, *self.recorded]),
-            remarks=[dataclasses.asdict(event) for event in decision.events],
-        )
+        decided_to = max([plan.step, *self.recorded])
+        values = decision_values(decision, plan, scores=self._newest_scores(), decided_to=decided_to)
+        self._write("decision", **values)
 
     def _write_step(self, plan: StepPlan, digest: str) -> None:
-        consumed = self.state.consumed
-        self._write(
-            "step_done",
-            step=plan.step,
-            delivered_samples_N=consumed.samples_N.tolist(),
-            delivered_tokens_N=(consumed.samples_N * self.seq_len).tolist(),
-            passes_N=plan.passes_N.tolist(),
+        values = step_values(
+            plan,
+            self.state.consumed,
             digest=digest,
             chain=self.state.chain,
-            loss=consumed.mean_loss,
-            loss_sum_N=(consumed.loss_sum_N * (self.seq_len - 1)).tolist(),
-            loss_tokens_N=(consumed.samples_N * (self.seq_len - 1)).tolist(),
+            seq_len=self.seq_len,
             seconds=time.monotonic() - self._step_started,
         )
+        self._write("step_done", **values)
+
+    def _newest_scores(self) -> dict[str, float]:
+        """By objective; empty without an environment."""
+        names = () if self.environment is None else self.environment.names
+        return dict(zip(names, self.state.feedback[-1], strict=True))
 
     def _log_metrics(self, plan: StepPlan, logger: Logger) -> None:
-        names = () if self.environment is None else self.environment.names
-        scores = dict(zip(names, self.state.feedback[-1], strict=True))
         logger.log_metrics(
             {
                 **step_metrics(
@@ -417,7 +398,7 @@ class MixtureCallback(Callback):
                     consumed=self.state.consumed,
                     seq_len=self.seq_len,
                 ),
-                **score_metrics(scores, utility=self._utility()),
+                **score_metrics(self._newest_scores(), utility=self._utility()),
             }
         )
 
@@ -462,7 +443,7 @@ class MixtureCallback(Callback):
                 source_tokens=source,
                 target_tokens=target,
                 loss=self.state.consumed.mean_loss,
-                scores=dict(zip(names, self.state.feedback[-1], strict=True)),
+                scores=self._newest_scores(),
                 first_scores=dict(zip(names, self.state.feedback[0], strict=True)),
                 utility=self._utility(),
                 seconds=time.monotonic() - self._step_started,
@@ -482,28 +463,6 @@ class MixtureCallback(Callback):
         total = self.steps * self.settings.step_samples // self.settings.batch_size
         pace = (time.monotonic() - self._run_started) / max(1, done - self._batches_before)
         return pace * max(0, total - done)
-
-
-def is_microbatch_note(event: Event) -> bool:
-    """Whether an event says how many samples fit into a forward pass, as its `value`."""
-    return event["event"] == "note" and event.get("kind") == MICROBATCH
-
-
-def jump_of(losses: Sequence[float], feedback_TD: np.ndarray) -> float:
-    """How much worse a model is after the first step, in nats per token; negative if it is better.
-
-    Args:
-        losses: Mean loss of each batch of the step; that of the first was measured before any update.
-        feedback_TD: Scores before and after the step; shape (2, 0) without objectives.
-    """
-    found = []
-    if len(losses) >= _LEAST_BATCHES:
-        last = losses[-max(1, len(losses) // 4) :]
-        found.append(math.fsum(last) / len(last) - losses[0])
-    if feedback_TD.size:
-        found.append(float(np.mean(feedback_TD[0] - feedback_TD[1])))
-    # samples of a batch differ by chance, items do not: where there are scores, both have to say so
-    return min(found, default=-math.inf)
 
 
 def _precision(state: State) -> AbstractContextManager[None]:

@@ -1,33 +1,12 @@
 import dataclasses
-import math
-
-import numpy as np
-import pytest
 
 from dmix.mixing.controllers.fixed import natural
 from dmix.mixing.delivery.step_plan import PlanSettings
 from dmix.training.model.settings import TrainingSettings
 from dmix.training.run.assembly.job import TrainingJob
-from dmix.training.run.callback import jump_of
 from dmix.training.run.run import train
 from dmix.warehouse_schema.files.events import read_events
 from dmix.warehouse_schema.files.manifests import read_dataset_manifest
-
-NO_SCORES = np.zeros((2, 0))
-
-
-@pytest.mark.parametrize(
-    ("losses", "scores", "jump"),
-    [
-        ([3.0, 3.5, 4.0, 5.0], NO_SCORES, 2.0),
-        ([3.0, 2.5, 2.0, 1.0], NO_SCORES, -2.0),
-        ([3.0, 9.0], NO_SCORES, -math.inf),  # too few batches to tell
-        ([3.0, 9.0], np.array([[-3.0, -1.0], [-4.0, -2.0]]), 1.0),
-        ([3.0, 3.0, 3.0, 6.0], np.array([[-3.0], [-2.5]]), -0.5),  # a hard batch, a better model
-    ],
-)
-def test_the_jump_of_the_first_step(losses, scores, jump):
-    assert jump_of(losses, scores) == pytest.approx(jump)
 
 
 def test_a_first_step_that_harms_is_warned_of_and_names_the_rate(

@@ -31,7 +31,7 @@ from dmix.training.model.precision import computes_in_bf16, on_gpu
 from dmix.training.model.settings import TrainingSettings, learning_rate_factor, rate_shares
 from dmix.training.run.assembly.gradients import run_gradients
 from dmix.training.run.assembly.job import TrainingJob
-from dmix.training.run.callback import MixtureCallback, is_microbatch_note
+from dmix.training.run.callback import MixtureCallback
 from dmix.training.run.checkpoints import check_moments, due, make_saver
 from dmix.training.run.decisions import recorded_decisions
 from dmix.training.run.ranks import (
@@ -43,6 +43,7 @@ from dmix.training.run.watching.loggers import make_loggers
 from dmix.training.run.watching.progress import Monitor
 from dmix.training.run.watching.rate import RateMeter
 from dmix.training.run.watching.signals import StopRequest
+from dmix.training.run.watching.step_events import is_microbatch_note
 from dmix.training.scoring.environment import Scorer
 from dmix.warehouse_schema.files.events import EventLog, read_events_backwards
 from dmix.warehouse_schema.files.weights import readable
