@@ -52,9 +52,8 @@ def table(agreed: Counter[str], documents: Counter[str]) -> str:
         "# Agreement of the embedded classifier with weak labels\n\n",
         "An origin is the collection that a document comes from. The labels are weak: one label covers a"
         " whole origin or one of its sections. The column *agreement* is the share of an origin's documents"
-        ' to which the classifier gives their weak label. "Never" in the column *trained on* means that'
-        " training did not"
-        " use the origin.\n\n",
+        " for which the classifier's label is equal to the weak label."
+        ' "Never" in the column *trained on* means that training did not use the origin.\n\n',
         "| origin | trained on | documents | agreement |\n|---|---|---:|---:|\n",
     ]
     for seen in (False, True):

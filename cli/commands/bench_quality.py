@@ -93,7 +93,7 @@ def quality() -> Workflow:
 
     A world is a setting whose corpora, amount of text, learning rate, number of steps, base model and
     objectives are drawn at random. Settings with worlds have the stage 'worlds'. Four of them also have the
-    stage 'rungs', which tests plans with check runs, and plans with probes.
+    stage 'rungs'. It tests two methods: a check of the plan by training runs, and plans from probes.
 
     Example: dmix bench quality --data ../data --setting origin --stage headroom --hours 2 --dry-run
     """

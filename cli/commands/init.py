@@ -37,9 +37,9 @@ from dmix.etl.templates.settings import TextSettings
 @click.option(
     "--update",
     is_flag=True,
-    help="Change the project in OUT to another --model, --hours or --steps. The other settings keep their "
-    "values. If you edited a file, dmix keeps your file and writes the new text to FILE.new. dmix also "
-    "keeps earlier runs. --dry-run shows the changes.",
+    help="Give the project in OUT a new --model, --hours or --steps. The other settings keep their values. "
+    "If you edited a file, dmix keeps your file and writes the new text to FILE.new. dmix also keeps "
+    "earlier runs. --dry-run shows the changes.",
 )
 @settings_options(TextSettings)
 @calls_workflow

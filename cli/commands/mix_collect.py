@@ -43,8 +43,8 @@ from dmix.cli.show.workflow import Workflow, calls_workflow
     metavar="NAME",
     multiple=True,
     help="Model of 'dmix train base' from which the proxies start, if the proxy file has 'init: base'. "
-    "Repeat the flag to add base models of another width or pre-training. Only varied proxies start "
-    "from these additional models; see 'vary' in the proxy file.",
+    "Repeat the flag to add base models that differ in width or pre-training. Only varied proxies "
+    "start from these additional models; see 'vary' in the proxy file.",
 )
 @click.option(
     "--stack",
@@ -79,7 +79,7 @@ def collect() -> Workflow:
     A trajectory is a series of mixtures, one per step. The small model is called a proxy. dmix scores the
     proxy after each step. The scores are the feedback from which agents learn. If the command is killed, run
     it again to resume; dmix keeps finished trajectories. With preset 'default', a quarter of the proxies
-    differ from the others: they have another learning rate, width, base model or part of the source. The
+    differ from the others, in learning rate, width, base model or part of the source. The
     column 'variation' of the view 'feedback' lists these differences.
 
     Example: dmix mix collect --set farm --environment environment.yaml --proxy proxy.yaml

@@ -42,7 +42,7 @@ ESTIMATORS = ("counts", "gradient", "probe")
     metavar="PATH|HUB-ID",
     help="Model for --estimator gradient or probe: model file (.yaml), checkpoint folder, model of the "
     "warehouse, or hub id. With --estimator counts, a model is optional. If you give a model, text "
-    "that it already predicts well counts less.",
+    "that this model already predicts well counts less.",
 )
 @click.option(
     "--training",
@@ -53,8 +53,8 @@ ESTIMATORS = ("counts", "gradient", "probe")
 @click.option(
     "--groups",
     type=Count(min=2),
-    help="Maximum number of probes (short runs), not counting runs of natural mixing. If there are more "
-    "domains, a probe covers a group of domains. Default: 40.",
+    help="Maximum number of probes (short runs). Runs of natural mixing do not count. If the dataset has "
+    "more domains than this number, dmix groups domains and makes one probe per group. Default: 40.",
 )
 @click.option(
     "--steps",

@@ -168,8 +168,8 @@ def executor_options(command: Command) -> Command:
         default=IN_PROCESS_BYTES,
         envvar="DMIX_IN_PROCESS_BYTES",
         show_default=True,
-        help="Number of input bytes up to which dmix works without Spark. With --master, dmix always "
-        "uses Spark.",
+        help="Largest input, in bytes, that dmix processes without Spark. With --master, dmix always uses "
+        "Spark.",
     )(call)
     return master_option(call)
 

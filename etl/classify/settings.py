@@ -35,8 +35,9 @@ class ClassifySettings(TextSettings):
     )
     margin: float = setting(
         0.2,
-        help="Smallest margin with which the first classifier decides, from 0 to 1. The margin is the "
-        "probability of the best label minus the probability of the second-best label.",
+        help="Limit on the margin of the first classifier, from 0 to 1. The margin is the probability of the "
+        "best label minus the probability of the second-best label. Below this limit, --fallback labels "
+        "the document.",
     )
     id_column: str | None = setting(
         None,

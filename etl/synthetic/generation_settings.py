@@ -29,7 +29,7 @@ class GenerationSettings:
     )
     block_documents: int = setting(
         64,
-        help="Number of documents per batch and per file. Another number may change the "
+        help="Number of documents per batch and per file. A different number may change the "
         "generated text, because rounding depends on the batch size.",
     )
     start_token: str | None = setting(

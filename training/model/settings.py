@@ -309,8 +309,8 @@ class ProxySettings:
     )
     vary: float | None = setting(
         None,
-        help="Share of the proxies that dmix varies. A varied proxy has another learning rate, width, "
-        "base model or subset of the source. Default: 0.25 for a set with preset 'default', 0 for "
+        help="Share of the proxies that dmix varies. A varied proxy differs from the others in learning "
+        "rate, width, base model or part of the source. Default: 0.25 for a set with preset 'default', 0 for "
         "preset 'paper'.",
     )
     training: TrainingSettings = field(

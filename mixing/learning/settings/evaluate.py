@@ -13,7 +13,7 @@ class EvaluateSettings:
     repeats: int = setting(
         3,
         help="Number of times that dmix trains the networks that estimate the utility, each time with "
-        "another seed. The output shows the spread of the estimates.",
+        "a different seed. The output shows the spread of the estimates.",
     )
     fqe_steps: int = setting(1500, help="Number of updates in fitted Q evaluation.")
     simulator_steps: int = setting(1500, help="Number of gradient steps per learned simulator.")
@@ -30,11 +30,13 @@ class EvaluateSettings:
         "mean of these runs.",
     )
     hidden_size: int = setting(
-        64, help="Hidden width of fitted Q evaluation and of the learned simulators.", most=MOST_WIDTH
+        64,
+        help="Hidden width of the network of fitted Q evaluation and of the learned simulators.",
+        most=MOST_WIDTH,
     )
     heads: int = setting(
         4,
-        help="Number of attention heads of fitted Q evaluation and of the learned simulators.",
+        help="Number of attention heads in the network of fitted Q evaluation and in the learned simulators.",
         most=MOST_WIDTH,
     )
     held_out: float = setting(
@@ -42,8 +44,8 @@ class EvaluateSettings:
     )
     quantile: float = setting(
         0.99,
-        help="Quantile that sets the guard limits: this share of the farm's own steps is within each limit. "
-        "The output shows how many of the agent's steps are outside.",
+        help="Quantile for the guard limits. dmix sets each limit so that this fraction of the farm's own "
+        "steps is within the limit. The output shows how many of the agent's steps are outside the limits.",
     )
     seed: int = setting(
         0, help="Seed of the first training. The seed increases by 1 for each further training."
