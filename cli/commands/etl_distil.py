@@ -18,10 +18,10 @@ from dmix.etl.distilling.settings import DistilSettings
 def distil() -> Workflow:
     """Train a fast classifier on the labels of a teacher.
 
-    The teacher is the classifier that labelled the corpora. The command prints how often both classifiers
-    agree. Then 'dmix etl classify --classifier distilled:NAME' labels other documents as fast as the
-    embedded classifier does. If you add '--fallback nvidia --margin 0.2', the teacher labels the documents on
-    which the fast classifier is unsure.
+    The teacher is the classifier that labelled the corpora. The command prints how often the fast
+    classifier agrees with the teacher. Then 'dmix etl classify --classifier distilled:NAME' labels other
+    documents as fast as the embedded classifier does. If you add '--fallback nvidia --margin 0.2', the
+    classifier 'nvidia' labels the documents on which the fast classifier is unsure.
 
     Example: dmix etl distil --name fast
     """

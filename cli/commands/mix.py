@@ -28,16 +28,16 @@ def mix() -> None:
 @click.option(
     "--processes",
     type=Count(min=1),
-    help="Number of processes. dmix uses at most one per value of --top-k. Default: one per core.",
+    help="Number of processes. dmix uses at most one process per value of --top-k. Default: one per core.",
 )
 @calls_workflow
 def sample() -> Workflow:
     """Sample series of mixtures that lead from source to target text.
 
-    Such a series is a trajectory. 'dmix mix collect' then trains a small model under each trajectory, and
-    agents learn from the scores. dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640). If
-    the command is killed, run it again to resume. The command prints the number of steps (M), of samples per
-    step (R) and of domains. It also prints how often a run under natural mixing reads the target text.
+    A series of mixtures is a trajectory. 'dmix mix collect' then trains a small model under each trajectory,
+    and agents learn from the scores. dmix uses Algorithm 1 of the Data Mixing Agent paper (arXiv 2507.15640).
+    If the command is killed, run it again to resume. The command prints the number of steps (M), of samples
+    per step (R) and of domains. It also prints how often a run under natural mixing reads the target text.
     Natural mixing gives every domain a share in proportion to its size. A table shows gaps. A gap is a step
     at which no trajectory has a target share in a certain range.
 

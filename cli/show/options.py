@@ -146,8 +146,8 @@ def unscreened_option(command: Command) -> Command:
     return click.option(
         "--allow-unscreened",
         is_flag=True,
-        help="Only warn if the text may contain evaluation items. Default: refuse such a dataset. 'dmix "
-        "etl shard --environment' leaves out documents with items.",
+        help="Only warn if the dataset may contain evaluation items. Default: dmix refuses the dataset. "
+        "'dmix etl shard --environment' leaves out documents with items.",
     )(command)
 
 

@@ -24,7 +24,7 @@ class ShardSettings:
         (),
         help="Special token of the tokenizer, such as '<|im_start|>', that chat templates write into the "
         "text. dmix encodes these characters as one token. Repeat the flag for several tokens. "
-        "Default: dmix encodes such text as plain characters.",
+        "Default: dmix encodes the names of special tokens as plain characters.",
     )
     seq_len: int = setting(
         512,
@@ -32,7 +32,7 @@ class ShardSettings:
         "default is close to the mean length of a document, which is 464 tokens in everyday text and code.",
         most=_MOST_SEQ_LEN,
     )
-    seed: int = setting(0, help="Seed of the sample order. A run can use another seed.")
+    seed: int = setting(0, help="Seed of the sample order. A run can use a different seed.")
     name: str = setting("", help="Name of the dataset. You can use the name instead of the id.")
     drop_duplicates: bool = setting(
         False, help="Keep only the first copy of each text. The view 'duplicates' lists the other copies."

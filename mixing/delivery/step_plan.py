@@ -49,7 +49,7 @@ class PlanSettings:
         choices=EXHAUSTION,
         help="Rule for a domain without samples left. stop: other domains get its share, and the run ends"
         " once it has drawn all target samples (as in the paper). redistribute: other domains get its"
-        " share until no samples are left. repeat: the domain starts another pass.",
+        " share until no samples are left. repeat: the domain starts a new pass.",
     )
     max_passes: int = setting(4, help="Maximum number of passes through each domain under repeat.")
     shuffle_block: int = setting(

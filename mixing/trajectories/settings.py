@@ -81,15 +81,16 @@ class SampleSettings:
     run_samples_per_step: int | str = setting(
         "auto",
         help="Number of samples per step (R) of the later run, in which an agent will choose the "
-        "mixtures. A trajectory ends at the step at which such a run has used up the target text. 'auto' "
-        "means the smallest multiple of --batch-size with which natural mixing draws all target samples in "
-        "--steps steps. Natural mixing gives every domain a share in proportion to its size.",
+        "mixtures. A trajectory ends at the step at which the later run would have used up the target "
+        "text. 'auto' means the smallest multiple of --batch-size with which natural mixing draws "
+        "all target samples in --steps steps. Natural mixing gives every domain a share in proportion to "
+        "its size.",
     )
     max_passes: int = setting(
         1,
         help="Maximum number of passes through each domain in the run of --run-samples-per-step. With 1, "
-        "as in the paper, a trajectory ends when such a run has used up the target text. With more passes, "
-        "a trajectory has all M steps. Give more than 1 for runs with --exhaustion repeat.",
+        "as in the paper, a trajectory ends when this run would have used up the target text. With more "
+        "passes, a trajectory has all M steps. Give more than 1 for runs with --exhaustion repeat.",
     )
     batch_size: int = setting(
         32,

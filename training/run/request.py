@@ -56,7 +56,7 @@ class RunRequest:
         "stop",
         help="Rule for a domain without samples left. With 'stop', other domains get its share, and the "
         "run ends when no target samples are left. With 'redistribute', other domains get its share until "
-        "no samples are left. With 'repeat', the domain starts another pass (see --max-passes).",
+        "no samples are left. With 'repeat', the domain starts a new pass (see --max-passes).",
         choices=EXHAUSTION,
     )
     max_passes: int = setting(

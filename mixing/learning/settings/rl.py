@@ -107,8 +107,8 @@ class RlSettings:
         None,
         help="Penalty on the distance between the actor's mixtures and the mixtures of the rollouts (runs "
         "in learned simulators), per nat of KL divergence. The simulators give gradients only at the "
-        "rollouts' mixtures, so the penalty keeps the actor near them. The penalty falls to a tenth over "
-        "the actor's updates. Default: 0.5. With preset 'paper': 0.",
+        "rollouts' mixtures, so the penalty keeps the actor near these mixtures. The penalty falls to a "
+        "tenth over the actor's updates. Default: 0.5. With preset 'paper': 0.",
     )
     pessimism: float | None = setting(
         None,
