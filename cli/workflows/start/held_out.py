@@ -54,7 +54,15 @@ def copy_text(
 
 
 def draw(folders: list[str], *, field: str, out: Path, columns: "Columns", dry_run: bool) -> FieldText:
-    """Items of a field, written below `items/`; the text, too, where it must be cut for them."""
+    """Items of a field, written below `items/`; the text, too, where it must be cut for them.
+
+    Args:
+        folders: Folders and files of the user.
+        field: The field whose text they are.
+        out: Folder of the project.
+        columns: What is read of a record.
+        dry_run: Write nothing.
+    """
     from dmix.etl.reading.holdout import draw_items, write_items
     from dmix.etl.reading.sources import find_files
 
