@@ -21,6 +21,7 @@ from dmix.training.comparison.analysis.confirmation import (
     Hypothesis,
     contrasts,
     hypotheses,
+    objective_gains,
     power,
     utilities,
 )
@@ -92,7 +93,7 @@ def page(found: Mapping[str, Stored], protocol: ThirdProtocol) -> tuple[str, lis
         if (trial := _trial(stored)) is not None:
             parts.append(trial)
         if rows[name]:
-            parts += [_levels(stored, protocol), _table(rows[name])]
+            parts += [_levels(stored, protocol), _table(rows[name]), _by_objective(stored, protocol)]
     return "\n".join(parts), [row for of in rows.values() for row in of]
 
 
@@ -178,6 +179,28 @@ def _table(rows: Sequence[Contrast]) -> str:
             f"| `{r.cell}` | {r.role} | {interval} | {r.p:.3g} | {r.nats:+.4f} | {r.outside:+.3f} |"
             f" {lowest} | {r.total_variation:.2f} | {r.source_tokens:+.1%} | {r.word} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def _by_objective(stored: Stored, protocol: ThirdProtocol) -> str:
+    """The differences by objective, and their mean without the objective that costs most."""
+    weight_D, scale_D = yardstick_scales(stored, JUDGING) or (np.zeros(0), np.ones(0))
+    found = objective_gains(stored, protocol)
+    gains_CD = np.array(list(found.values()))
+    least = int(np.argmin((gains_CD * weight_D).sum(0)))
+    kept_D = np.where(np.arange(len(weight_D)) == least, 0.0, weight_D)
+    lines = [
+        "Differences by objective, nats per token, agent less the other cell. The weight is the share in U. U"
+        " divides a gain by the scale.\n",
+        f"| objective | weight | scale | {' | '.join(f'`{cell}`' for cell in found)} |",
+        f"|---|---:|---:|{'---:|' * len(found)}",
+    ]
+    for o in np.flatnonzero(weight_D):
+        told = " | ".join(f"{value:+.3f}" for value in gains_CD[:, o])
+        lines.append(f"| `{stored.objectives[o]}` | {weight_D[o]:.3f} | {scale_D[o]:.3f} | {told} |")
+    for name, part_D in (("mean", weight_D), (f"mean without `{stored.objectives[least]}`", kept_D)):
+        told = " | ".join(f"{value:+.4f}" for value in gains_CD @ (part_D / part_D.sum()))
+        lines.append(f"| {name} | | | {told} |")
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,8 @@ def test_the_page_has_a_row_for_each_cell_and_each_hypothesis():
     assert [row.cell for row in rows] == ["natural", "grid", "regmix", "effect"]
     for cell in CELLS:
         assert f"| `{cell}` |" in text
+    of_objectives = text[text.index("| objective | weight |") :]
+    assert "mean without `" in of_objectives and of_objectives.count("| `") > 2
     verdicts = [line for line in text.splitlines() if line.startswith("| s |")]
     assert len(verdicts) == 2 and "All 40 runs are done" in text and "Not finished" not in text
 

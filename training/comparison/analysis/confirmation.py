@@ -145,6 +145,21 @@ def contrasts(stored: Stored, protocol: ThirdProtocol) -> list[Contrast]:
     return found
 
 
+def objective_gains(stored: Stored, protocol: ThirdProtocol) -> dict[str, Vector]:
+    """Gain of the agent over each other finished cell by objective, mean over base models and seeds.
+
+    Returns:
+        Nats per token by cell, shape (D,); empty before the agent's own runs are done.
+    """
+    agent = _cell_runs(stored, protocol.agent, protocol)
+    others = {cell: _cell_runs(stored, cell, protocol) for cell in protocol.cells[1:]}
+    return {
+        cell: _Pair(stored, agent, runs).gains().mean(0)
+        for cell, runs in others.items()
+        if agent is not None and runs is not None
+    }
+
+
 def hypotheses(found: Mapping[str, Sequence[Contrast]], protocol: ThirdProtocol) -> list[Hypothesis]:
     """Both hypotheses in every setting in which all their comparisons are done, corrected for all settings.
 

@@ -10,6 +10,7 @@ from tests.training.comparison.rivals.cell_rows import BASES, EFFECT_ND, PROTOCO
 from dmix.training.comparison.analysis.confirmation import (
     contrasts,
     hypotheses,
+    objective_gains,
     paired,
     power,
     utilities,
@@ -55,6 +56,9 @@ def test_contrasts_recover_known_gains(rows):
         assert row.outside == pytest.approx(gain_D[1] / scale_D[1], abs=0.1)
         assert row.total_variation == pytest.approx(0.5 * np.abs(BEST_N - CELLS[cell]).sum())
     assert found["natural"].word == "ahead" and found["effect"].word == "tie"
+    by_objective = objective_gains(rows, PROTOCOL)
+    assert by_objective.keys() == found.keys()
+    assert by_objective["natural"] == pytest.approx((BEST_N - SPACE.natural_N) @ EFFECT_ND, abs=0.01)
     roles = [found[cell].role for cell in ("natural", "grid", "effect")]
     assert roles == ["reference", "rival", "beside"]
     assert found["natural"].source_tokens == pytest.approx(600 / 700 - 1)
