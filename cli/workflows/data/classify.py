@@ -361,7 +361,7 @@ def _outcomes_result(outcomes: "list[CorpusOutcome]") -> Result:
         kept = f"; {len(plan.kept):,} of {num_text(parts, 'part')} kept from before" if plan.kept else ""
         result.line(
             f"{version.corpus}, version {version.version}{'' if outcome.published else ' (unchanged)'}: "
-            f"{num_text(version.documents, 'document')} with a domain, {version.rejected:,} rejected{kept}"
+            f"{num_text(version.documents, 'document')}, {version.rejected:,} rejected{kept}"
         )
         asked = _asked(version)
         if asked:

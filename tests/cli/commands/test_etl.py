@@ -48,7 +48,7 @@ def test_corpora_are_shown_and_in_the_catalog(inputs, capsys):
         "main-source",
     ]
     assert "malformed_json" in shown.out
-    assert "main-source, version 1: 3 documents with a domain, 1 rejected\n" in shown.err
+    assert "main-source, version 1: 3 documents, 1 rejected\n" in shown.err
     assert "1 document rejected, malformed_json: the line is not JSON (correct the line" in shown.err
     assert "to list the rejects: dmix sql --warehouse " in shown.err and "corpus = 'main-source'" in shown.err
     assert "next, make training samples: dmix etl shard --warehouse " in shown.err
