@@ -49,9 +49,9 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt etl/classifiers/loop
 	@$(call INSTALL,dev)
 	@touch $@
 
-# four processes keep two cores busy while some of them wait for processes of their own
+# three processes keep two cores busy while one of them waits for a process of its own
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 quickstart: $(STAMP)
 	$(BIN)/dmix quickstart --out demo

@@ -192,10 +192,11 @@ def judged_changes(
         environment: Of the run. The items of its objectives are left out, because the controller sees them.
             An older file that names no role takes the role of the objective of the same name.
     """
-    seen = seen_items(warehouse, run_id, environment)
+    stored = stored_items(warehouse, run_id)
+    seen = seen_items(warehouse, run_id, environment) if stored else {}  # reads the whole event log
     roles = {} if environment is None else dict(zip(environment.names, environment.roles, strict=True))
     judged = []
-    for items, steps in stored_items(warehouse, run_id).items():
+    for items, steps in stored.items():
         if items.sha256 in seen:
             continue
         last = max(steps)

@@ -269,10 +269,11 @@ def seen_digests(warehouse: Warehouse, run: Run) -> set[str]:
 
 def last_items(warehouse: Warehouse, run: Run) -> dict[Items, tuple[float, ...]]:
     """Item scores of the last model of a run on items that its controller did not see."""
-    seen, last = seen_digests(warehouse, run), run.steps_done
+    stored, last = stored_items(warehouse, run.run_id), run.steps_done
+    seen = seen_digests(warehouse, run) if stored else set()  # reads the whole event log
     return {
         items: steps[last].scores
-        for items, steps in stored_items(warehouse, run.run_id).items()
+        for items, steps in stored.items()
         if last in steps and items.sha256 not in seen
     }
 
