@@ -63,6 +63,15 @@ def test_threads_that_end_in_another_order_leave_no_note():
     assert progress.now() == before
 
 
+def test_a_count_that_is_closed_after_the_work_around_it_leaves_no_note():
+    before = progress.now()
+    with during("around"):
+        count = counted([1, 2], "task")
+        next(count)
+    count.close()  # as where an error keeps it alive
+    assert progress.now() == before
+
+
 def test_a_note_ends_with_the_work_that_it_belongs_to():
     before = progress.now()
 
