@@ -169,14 +169,15 @@ def _levels(stored: Stored, protocol: ThirdProtocol) -> str:
 
 def _table(rows: Sequence[Contrast]) -> str:
     lines = [
-        "| agent − | role | U [95%] | p | nats | outside | lowest (without) | TV | source tokens | |",
-        "|---|---|---|---:|---:|---:|---|---:|---:|---|",
+        "| agent − | role | U [95%] | p | nats [95%] | outside | lowest (without) | TV | source tokens | |",
+        "|---|---|---|---:|---|---:|---|---:|---:|---|",
     ]
     for r in rows:
         interval = f"{r.difference:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"
+        nats = f"{r.nats:+.4f} [{r.nats_low:+.4f}, {r.nats_high:+.4f}]"
         lowest = f"{r.weakest:+.3f} (`{r.weakest_without}`)"
         lines.append(
-            f"| `{r.cell}` | {r.role} | {interval} | {r.p:.3g} | {r.nats:+.4f} | {r.outside:+.3f} |"
+            f"| `{r.cell}` | {r.role} | {interval} | {r.p:.3g} | {nats} | {r.outside:+.3f} |"
             f" {lowest} | {r.total_variation:.2f} | {r.source_tokens:+.1%} | {r.word} |"
         )
     return "\n".join(lines) + "\n"

@@ -40,6 +40,7 @@ class Contrast:
         low, high: Its 95% interval.
         p: One-sided p that the difference is at most the bound: minus the margin for references, else 0.
         nats: The same difference without scales, nats per token.
+        nats_low, nats_high: Its 95% interval.
         outside: Difference in U on objectives whose corpus is no domain of the run.
         weakest: Lowest difference in U when one objective is left out.
         weakest_without: That objective.
@@ -56,6 +57,8 @@ class Contrast:
     high: float
     p: float
     nats: float
+    nats_low: float
+    nats_high: float
     outside: float
     weakest: float
     weakest_without: str
@@ -123,6 +126,7 @@ def contrasts(stored: Stored, protocol: ThirdProtocol) -> list[Contrast]:
             continue
         pair = _Pair(stored, agent, other)
         difference, low, high, p = paired(pair.differences(weight_D / scale_D), bound=bounds.get(cell, 0.0))
+        nats, nats_low, nats_high, _ = paired(pair.differences(weight_D))
         weakest, without = pair.weakest(weight_D, scale_D)
         found.append(
             Contrast(
@@ -134,7 +138,9 @@ def contrasts(stored: Stored, protocol: ThirdProtocol) -> list[Contrast]:
                 low=low,
                 high=high,
                 p=p,
-                nats=float(pair.differences(weight_D).mean()),
+                nats=nats,
+                nats_low=nats_low,
+                nats_high=nats_high,
                 outside=float(pair.differences(_outside(stored, weight_D) / scale_D).mean()),
                 weakest=weakest,
                 weakest_without=without,
