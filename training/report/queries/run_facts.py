@@ -148,6 +148,10 @@ def read_outcomes(catalog: Reader, run_ids: Sequence[str]) -> list[Run]:
     """Runs with what it takes to compare their ends: facts, configuration, scores.
 
     Their mixtures, events, departures and evaluations are empty.
+
+    Args:
+        catalog: Where the runs are.
+        run_ids: Runs that the catalog has.
     """
     rows = records(
         catalog,
@@ -228,11 +232,14 @@ def _scores(catalog: Reader, run_ids: Sequence[str]) -> dict[str, dict[str, tupl
         " ORDER BY objective, step",
         [list(run_ids)],
     )
-    scores: dict[str, dict[str, tuple[tuple[int, float], ...]]] = {}
+    scores: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for run_id, objective, step, score in rows:
-        of_run = scores.setdefault(run_id, {})
-        of_run[objective] = (*of_run.get(objective, ()), (int(step), floats([score])[0]))
-    return scores
+        points = scores.setdefault(run_id, {}).setdefault(objective, [])
+        points.append((int(step), floats([score])[0]))
+    return {
+        run_id: {objective: tuple(points) for objective, points in of_run.items()}
+        for run_id, of_run in scores.items()
+    }
 
 
 def _events(catalog: Reader, run_id: str) -> tuple[RunEvent, ...]:
