@@ -23,7 +23,7 @@ from dmix.warehouse_schema.files.layout import Warehouse
 from dmix.warehouse_schema.files.manifests import datasets, read_dataset_manifest
 
 MASTER = "local[2,3]"
-IDLE_MB = 700
+IDLE_MB = 300
 DRIVER_MB = 1_200
 LONG_DOCUMENT_BYTES = 200_000_000
 _WORDS = [f"word{number}" for number in range(5_000)]
